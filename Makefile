@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# make demo    a tour on the bundled captures and on live programs; needs no root
+# make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them)
+# make lint    ruff and mypy
+# make format  let ruff rewrite the sources
+# make bench   what start-up costs, as ratios
+# make wheel   dist/firstbyte-*.whl
+# make clean   remove everything that these made
+#
+# PYTHON=python3.12 make ... chooses another interpreter for a new environment.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PEERS := yes
+PYTEST_ARGS :=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+# One stamp for each set of packages, as old as the pyproject.toml that it was installed from.
+
+$(BIN)/pip: tools/venv
+	tools/venv $(VENV)
+	@touch $@
+
+$(VENV)/.runs: pyproject.toml $(BIN)/pip
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.develops: $(VENV)/.runs
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.runs
+	@$(BIN)/firstbyte demo
+
+.PHONY: peers
+peers: $(VENV)/.develops
+	@if [ '$(PEERS)' = no ]; then $(BIN)/python tools/debian.py --list; else $(BIN)/python tools/debian.py --install; fi
+
+.PHONY: test
+test: $(VENV)/.develops peers
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.develops
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.develops
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/.runs
+	@$(BIN)/python tests/benchmarks/startup.py
+
+.PHONY: wheel
+wheel: $(VENV)/.runs
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find dissect tests tools notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The entry point: finds the command, runs it, and turns what happened into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PASS = 0
+DIFFERENT = 1
+UNUSABLE = 2
+INCONCLUSIVE = 3
+# Outside the four, so that no script takes one of these for an answer.
+BROKEN = 70  # EX_SOFTWARE: an exception that nobody foresaw
+INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+COMMANDS = {
+    "verdict": "who spoke what in each conversation, who noticed, after how long and how many bytes",
+    "show": "the messages, gaps and violations of each conversation, in order",
+    "plot": "a ladder of one conversation, or the detection times of many",
+    "record": "start a client and a server of the lab and record their conversation",
+    "peers": "the programs the lab can start, and which of them are installed here",
+    "demo": "a tour: the bundled captures, then live programs on loopback",
+}
+"""Name and help line; the code is in the module of that name in `dissect.app.commands`."""
+
+_EXIT_CODES = """\
+exit codes:
+  0  pass
+  1  the answer is "different" or "fail"
+  2  usage, or input that cannot be read
+  3  inconclusive
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return its exit code. Never raises."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A name from a capture may hold what the terminal's encoding lacks: show its number, go on.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a closed pipe or a full disk still has its exit code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has left (`| head`). Python flushes once more at exit: into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except OSError as error:
+        from dissect.app import terminal
+
+        source = None if error.filename is None else os.fsdecode(error.filename)
+        terminal.complain(error.strerror or str(error), source=source)
+        return UNUSABLE
+    except Exception:
+        # Python's own exit code would be 1, which is an answer here.
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.write("firstbyte: this is a fault in firstbyte, not in its input: please report it\n")
+        return BROKEN
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    parser = _parser(chosen=next((word for word in arguments if not word.startswith("-")), None))
+    try:
+        args = parser.parse_args(arguments)
+    except SystemExit as end:  # how argparse says that it has printed help, or what is wrong
+        return end.code if isinstance(end.code, int) else UNUSABLE
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return UNUSABLE
+
+    from dissect.app import terminal
+
+    terminal.choose_colour(args.color)
+    try:
+        return int(import_module(f"dissect.app.commands.{args.command}").run(args))
+    except terminal.Unusable as error:
+        terminal.complain(error.reason, source=error.source, offset=error.offset)
+        return UNUSABLE
+
+
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Build the parser; only the `chosen` command's module is imported for its arguments."""
+    parser = argparse.ArgumentParser(
+        prog="firstbyte",
+        description="What happens when a VNC program meets a SPICE program: dissected, replayed, timed.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, line in COMMANDS.items():
+        if not os.path.exists(os.path.join(os.path.dirname(__file__), "commands", name + ".py")):  # noqa: PTH110,PTH118,PTH120
+            continue  # a command that is still to come is not promised
+        command = commands.add_parser(
+            name,
+            help=line,
+            description=line[0].upper() + line[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            import_module(f"dissect.app.commands.{name}").add_arguments(command)
+            command.add_argument(
+                "--color",
+                choices=("auto", "always", "never"),
+                default="auto",
+                help="auto: on a terminal, unless NO_COLOR is set (default)",
+            )
+    return parser
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for: importlib.metadata is slow to import."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("firstbyte")
+        except PackageNotFoundError:
+            number = "(not installed: run from its sources)"
+        parser.exit(PASS, f"firstbyte {number}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

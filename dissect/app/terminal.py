@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Everything that is written for a person: safe text, colour, numbers, tables, progress, errors.
+
+Captures hold text that strangers chose. Whatever of it reaches a terminal goes through `safe` first:
+the table writer, the progress line and `complain` do that themselves, and `paint` expects it done.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Literal, TextIO
+
+    Fit = Literal["keep", "wrap", "cut"]
+
+DEFAULT_WIDTH = 100
+"""Columns, where neither the terminal nor COLUMNS says."""
+
+
+class Unusable(Exception):
+    """Input that a command can do nothing with; ends the command with one line and exit code 2.
+
+    `source` is the file's name as the user gave it, `offset` counts its bytes from 0.
+    """
+
+    def __init__(self, reason: str, *, source: str | None = None, offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.source = source
+        self.offset = offset
+
+
+def complain(reason: str, *, source: str | None = None, offset: int | None = None) -> None:
+    """Write one line to stderr: `firstbyte: file: at byte N: reason`."""
+    parts = ["firstbyte"]
+    if source is not None:
+        parts.append("standard input" if source == "-" else safe(source))
+    if offset is not None:
+        parts.append(f"at byte {offset:,}")
+    parts.append(safe(reason.strip()))
+    # What was already printed comes first where both end in one place.
+    sys.stdout.flush()
+    sys.stderr.write(": ".join(parts) + "\n")
+
+
+# --- text ---------------------------------------------------------------------------------------------
+
+
+def safe(text: str) -> str:
+    r"""Replace what could steer a terminal or mislead a reader by its escape: `\n`, `\x1b`, `\u202e`.
+
+    That is control characters (C0, DEL, C1), line and paragraph separators, everything that only
+    formats (bidirectional overrides, zero-width characters), lone surrogates, private and unassigned
+    characters. The result is one line.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if character in "\n\r\t":
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
+    if 0xDC80 <= number <= 0xDCFF:  # an undecodable byte of a file name, as Python keeps it
+        number -= 0xDC00
+    if number <= 0xFF:
+        return f"\\x{number:02x}"
+    if number <= 0xFFFF:
+        return f"\\u{number:04x}"
+    return f"\\U{number:08x}"
+
+
+def width(text: str) -> int:
+    """Columns that safe text takes on a terminal: wide East Asian characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1 for character in text
+    )
+
+
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return "1 byte", "1,024 bytes"; `nouns` where the plural is not made with an s."""
+    return f"{number:,} {noun if abs(number) == 1 else nouns or noun + 's'}"
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+_MICROSECOND, _MILLISECOND, _SECOND = 1_000, 1_000_000, 1_000_000_000
+
+
+def duration(ns: int, *, censored: bool = False) -> str:
+    """Return a duration of `ns` nanoseconds for a person: "420 ns", "0.08 ms", "1.86 s", "3 min 20 s".
+
+    Three significant digits up to two minutes, at most two decimals from 10 µs on. A censored one ended
+    with the capture or the deadline, so the true one is not shorter: "≥ 20 s".
+    """
+    sign = ("≥ " if censored else "") + ("-" if ns < 0 else "")
+    ns = abs(ns)
+    if ns < _MICROSECOND:
+        return f"{sign}{ns} ns"
+    if ns < 120 * _SECOND:
+        # 999.6 ms would be rounded to "1000 ms": the unit is chosen by what will be shown.
+        unit, name = (_MILLISECOND, "ms") if ns < 999_500_000 else (_SECOND, "s")
+        value = ns / unit
+        decimals = 3 if value < 0.01 else 2 if value < 9.995 else 1 if value < 99.95 else 0
+        shown = f"{value:.{decimals}f}"
+        if "." in shown and ns * 10**decimals % unit == 0:
+            shown = shown.rstrip("0").rstrip(".")  # "20 s": the zeros would claim a measured precision
+        return f"{sign}{shown} {name}"
+    seconds = (ns + _SECOND // 2) // _SECOND
+    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else seconds, "s"))
+    return sign + " ".join(f"{value} {name}" for value, name in parts if value)
+
+
+def timestamp(ns: int) -> str:
+    """Return a Unix time in nanoseconds as UTC to the microsecond: "2017-01-25 14:03:11.123456 UTC".
+
+    Times outside the years 1 to 9999, which a damaged capture may hold, come as "<ns> ns".
+    """
+    from datetime import UTC, datetime, timedelta
+
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
+    except OverflowError:
+        return f"{ns} ns"
+    return moment.strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+# --- colour -------------------------------------------------------------------------------------------
+
+STYLES = {
+    "head": "1",
+    "good": "32",
+    "bad": "1;31",
+    "warn": "33",
+    "client": "36",
+    "server": "35",
+    "dim": "2",
+}
+"""Styles by what they mean; the 16 colours of every terminal, so that the user's theme decides."""
+
+_colour: Literal["auto", "always", "never"] = "auto"
+
+
+def choose_colour(when: Literal["auto", "always", "never"]) -> None:
+    """Set what the user asked for with --color, for the whole process."""
+    global _colour
+    _colour = when
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether to colour what goes to `stream`: as asked for, else on terminals unless NO_COLOR is set."""
+    if _colour != "auto":
+        return _colour == "always"
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def paint(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Wrap safe `text` in a style's colour, where `stream` (default: stdout) is coloured."""
+    if not style or not text or not coloured(stream or sys.stdout):
+        return text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
+
+
+# --- tables -------------------------------------------------------------------------------------------
+
+
+class Cell:
+    """Text of a table with a style; a plain str does where there is none."""
+
+    __slots__ = ("style", "text")
+
+    def __init__(self, text: str, style: str = "") -> None:
+        self.text = safe(text)
+        self.style = style
+
+
+class Column:
+    """How one column behaves.
+
+    `align`: "left" or "right". `fit`: what happens where the table is wider than the terminal. "keep"
+    never gives way; "wrap" goes on below, indented under its own beginning; "cut" ends in "…", for
+    text of which the beginning is enough.
+    """
+
+    def __init__(
+        self, title: str, *, align: Literal["left", "right"] = "left", fit: Fit = "keep", style: str = ""
+    ) -> None:
+        self.title = title
+        self.align = align
+        self.fit = fit
+        self.style = style
+
+
+class Table:
+    """Aligned columns that fit into `limit` terminal columns (default: those of the terminal).
+
+    `fit` reads rows to find the widths; `head` and `row` then give lines, so that a long listing is
+    fitted to its first rows and printed as it comes. `render` does it all for a short one.
+    """
+
+    GAP = 2
+    LEAST = 16  # columns; a narrower column of words is harder to read than a line of its own
+    INDENT = 4
+
+    def __init__(
+        self, columns: Sequence[Column], *, limit: int | None = None, stream: TextIO | None = None
+    ) -> None:
+        self.columns = list(columns)
+        self.stream = stream or sys.stdout
+        self.limit = terminal_width() if limit is None else limit
+        self.widths = [width(column.title) for column in self.columns]
+        self._below = len(self.columns)  # columns from here on stand on lines of their own
+        self._mark = "…" if _can_show("…", self.stream) else "..."
+
+    def fit(self, rows: Iterable[Sequence[str | Cell]]) -> None:
+        """Choose the widths for these rows and the titles."""
+        natural = [width(column.title) for column in self.columns]
+        for row in rows:
+            for index, cell in enumerate(row):
+                natural[index] = max(natural[index], width(_cell(cell).text))
+        self.widths, self._below = natural, len(self.columns)
+        excess = sum(natural) + self.GAP * (len(natural) - 1) - self.limit
+        # The widest column that may give way does, column by column, until all fits.
+        while excess > 0:
+            yielding = [
+                (natural[index], index)
+                for index, column in enumerate(self.columns)
+                if column.fit != "keep" and natural[index] > max(self.LEAST, width(column.title))
+            ]
+            if not yielding:
+                break
+            _, index = max(yielding)
+            natural[index] -= 1
+            excess -= 1
+        if excess > 0 and self.columns[-1].fit != "keep" and len(self.columns) > 1:
+            # Not even so: the last column, the sentence, goes on lines of its own below each row.
+            self._below -= 1
+
+    def head(self) -> list[str]:
+        """Return the line of titles."""
+        cells = [Cell(column.title, "head") for column in self.columns[: self._below]]
+        return list(self._lines(cells, head=True))
+
+    def row(self, cells: Sequence[str | Cell]) -> list[str]:
+        """Return one row as the lines it takes. A cell wider than a "keep" column is shown whole."""
+        return list(self._lines([_cell(cell) for cell in cells], head=False))
+
+    def render(self, rows: Sequence[Sequence[str | Cell]]) -> str:
+        """Fit to these rows and return the whole table, each line with its newline."""
+        self.fit(rows)
+        lines = self.head()
+        for row in rows:
+            lines += self.row(row)
+        return "".join(line + "\n" for line in lines)
+
+    def _lines(self, cells: Sequence[Cell], *, head: bool) -> Iterator[str]:
+        blocks = []
+        for index, cell in enumerate(cells[: self._below]):
+            blocks.append(self._block(cell.text, self.columns[index].fit, self.widths[index]))
+        for number in range(max((len(block) for block in blocks), default=0)):
+            line, debt, end = "", 0, 0
+            for index, block in enumerate(blocks):
+                column, text = self.columns[index], block[number] if number < len(block) else ""
+                space = self.widths[index] - width(text)
+                style = "head" if head else cells[index].style or column.style
+                painted = paint(text, style, self.stream)
+                # An overlong cell takes its columns from the spaces that follow it.
+                pad = max(0, space - debt)
+                debt = max(0, debt - max(0, space)) + max(0, -space)
+                line += " " * pad + painted if column.align == "right" else painted + " " * pad
+                end = len(line) - (pad if column.align == "left" else 0) if text else end
+                if index + 1 < len(blocks):
+                    line += " " * self.GAP
+            yield line[:end]
+        for index, cell in enumerate(cells[self._below :], self._below):
+            if cell.text and not head:
+                space = max(self.LEAST, self.limit - self.INDENT)
+                for text in self._block(cell.text, self.columns[index].fit, space):
+                    style = cell.style or self.columns[index].style
+                    yield " " * self.INDENT + paint(text, style, self.stream)
+
+    def _block(self, text: str, fit: Fit, space: int) -> list[str]:
+        if fit == "keep" or width(text) <= space:
+            return [text]
+        if fit == "cut":
+            return [_prefix(text, space - width(self._mark)) + self._mark]
+        return wrap(text, space)
+
+
+def _cell(cell: str | Cell) -> Cell:
+    return cell if isinstance(cell, Cell) else Cell(cell)
+
+
+def wrap(text: str, space: int) -> list[str]:
+    """Break safe text into lines of at most `space` columns, at spaces where there are any."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if width(longer) <= space:
+            line = longer
+            continue
+        if line:
+            lines.append(line)
+        while width(word) > space:
+            start = _prefix(word, space) or word[0]
+            lines.append(start)
+            word = word[len(start) :]
+        line = word
+    if line or not lines:
+        lines.append(line)
+    return lines
+
+
+def _prefix(text: str, space: int) -> str:
+    taken = 0
+    for index, character in enumerate(text):
+        taken += width(character)
+        if taken > space:
+            return text[:index]
+    return text
+
+
+def _can_show(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(getattr(stream, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def terminal_width() -> int:
+    """Columns of the terminal behind stdout: COLUMNS, else what it says, else 100."""
+    return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+
+
+# --- progress -----------------------------------------------------------------------------------------
+
+
+class Progress:
+    """One line on stderr that is written over, and only where stderr is a terminal.
+
+    A context manager: the line is gone when the work is done or has failed.
+    """
+
+    PAUSE = 0.1  # seconds between two writes; more often is only work for the terminal
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.shown = self.stream.isatty()
+        self._next = 0.0
+        self._dirty = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def update(self, text: str) -> None:
+        """Show `text`, cut to the terminal's width; most calls cost a look at the clock."""
+        if not self.shown or (now := time.monotonic()) < self._next:
+            return
+        self._next = now + self.PAUSE
+        self.stream.write("\r\x1b[K" + _prefix(safe(text), terminal_width() - 1))
+        self.stream.flush()
+        self._dirty = True
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        if self._dirty:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+            self._dirty = False
+            self._next = 0.0
