@@ -101,7 +101,7 @@ _MICROSECOND, _MILLISECOND, _SECOND = 1_000, 1_000_000, 1_000_000_000
 def duration(ns: int, *, censored: bool = False) -> str:
     """Return a duration of `ns` nanoseconds for a person: "420 ns", "0.08 ms", "1.86 s", "3 min 20 s".
 
-    Three significant digits up to two minutes, at most two decimals from 10 µs on. A censored one ended
+    Three significant digits up to two minutes, but never less than a microsecond. A censored one ended
     with the capture or the deadline, so the true one is not shorter: "≥ 20 s".
     """
     sign = ("≥ " if censored else "") + ("-" if ns < 0 else "")
@@ -112,7 +112,7 @@ def duration(ns: int, *, censored: bool = False) -> str:
         # 999.6 ms would be rounded to "1000 ms": the unit is chosen by what will be shown.
         unit, name = (_MILLISECOND, "ms") if ns < 999_500_000 else (_SECOND, "s")
         value = ns / unit
-        decimals = 3 if value < 0.01 else 2 if value < 9.995 else 1 if value < 99.95 else 0
+        decimals = 3 if value < 0.0995 else 2 if value < 9.995 else 1 if value < 99.95 else 0
         shown = f"{value:.{decimals}f}"
         if "." in shown and ns * 10**decimals % unit == 0:
             shown = shown.rstrip("0").rstrip(".")  # "20 s": the zeros would claim a measured precision

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Nothing of a capture steers the terminal, tables fit, numbers read as they should."""
+
+from __future__ import annotations
+
+import io
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dissect.app import terminal
+from dissect.app.terminal import Cell, Column, Table, duration, safe, width, wrap
+
+SECOND = 1_000_000_000
+
+
+class Screen(io.StringIO):
+    """A stdout or stderr of which a test decides whether it is a terminal."""
+
+    def __init__(self, *, tty: bool = False) -> None:
+        super().__init__()
+        self.tty = tty
+
+    def isatty(self) -> bool:
+        return self.tty
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "COLUMNS", "LINES", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(terminal, "_colour", "auto")
+
+
+# --- safe ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("QEMU (fedora)", "QEMU (fedora)"),
+        ("Grüße, 世界", "Grüße, 世界"),
+        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x9b31m", r"\x9b31m"),  # the C1 form of ESC [
+        ("a\nb\r\tc\0d\x7f", r"a\nb\r\tc\x00d\x7f"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("a\u2028b\u2029", r"a\u2028b\u2029"),
+        ("\ufeff\u200b", r"\ufeff\u200b"),
+        ("\U000e0041", r"\U000e0041"),  # an invisible tag letter
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), r"caf\xe9"),
+    ],
+)
+def test_what_steers_a_terminal_is_shown_by_its_number(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+@given(st.text(st.characters()))
+def test_safe_text_is_one_printable_encodable_line(text: str) -> None:
+    shown = safe(text)
+    assert shown.isprintable()
+    assert shown.encode().decode() == shown
+    assert safe(shown) == shown
+    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in shown)
+
+
+def test_width_counts_columns() -> None:
+    assert width("RFB") == 3
+    assert width("世界") == 4
+    assert width("e\u0301") == 1
+
+
+def test_plural() -> None:
+    assert terminal.plural(1, "byte") == "1 byte"
+    assert terminal.plural(0, "byte") == "0 bytes"
+    assert terminal.plural(12345, "reply", "replies") == "12,345 replies"
+
+
+# --- numbers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ns", "shown"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (1_000, "0.001 ms"),
+        (8_250, "0.008 ms"),
+        (80_000, "0.08 ms"),
+        (84_600, "0.085 ms"),
+        (99_700, "0.10 ms"),
+        (352_000, "0.35 ms"),
+        (999_999, "1.00 ms"),
+        (13_240_000, "13.2 ms"),
+        (255_000_000, "255 ms"),
+        (999_400_000, "999 ms"),
+        (999_600_000, "1.00 s"),
+        (1_860_000_000, "1.86 s"),
+        (20 * SECOND, "20 s"),
+        (20 * SECOND + 40_000_000, "20.0 s"),
+        (119_600_000_000, "120 s"),
+        (120 * SECOND, "2 min"),
+        (200 * SECOND, "3 min 20 s"),
+        (3_600 * SECOND, "1 h"),
+        (7_380 * SECOND, "2 h 3 min"),
+        (-80_000, "-0.08 ms"),
+    ],
+)
+def test_durations_read_naturally(ns: int, shown: str) -> None:
+    assert duration(ns) == shown
+
+
+def test_a_censored_duration_is_a_lower_bound() -> None:
+    assert duration(20 * SECOND, censored=True) == "≥ 20 s"
+
+
+@given(st.integers(1_000, 7_200 * SECOND))
+def test_a_shown_duration_is_near_the_true_one(ns: int) -> None:
+    units = {"ms": 10**6, "s": SECOND, "min": 60 * SECOND, "h": 3600 * SECOND}
+    shown = duration(ns).split()
+    value = sum(float(number) * units[unit] for number, unit in zip(shown[::2], shown[1::2], strict=True))
+    # Half of the last digit shown.
+    assert abs(value - ns) <= max(
+        500, ns * 0.0051 if ns > 10**6 else ns * 0.05, SECOND / 2 * (ns > 120 * SECOND)
+    )
+
+
+def test_timestamps() -> None:
+    assert terminal.timestamp(1_485_352_991_123_456_789) == "2017-01-25 14:03:11.123456 UTC"
+    assert terminal.timestamp(0) == "1970-01-01 00:00:00.000000 UTC"
+    assert terminal.timestamp(2**63) == "2262-04-11 23:47:16.854775 UTC"
+    assert terminal.timestamp(10**30) == f"{10**30} ns"
+
+
+# --- colour -------------------------------------------------------------------------------------------
+
+
+def test_colour_is_for_terminals_and_for_those_who_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, file = Screen(tty=True), Screen()
+    assert terminal.paint("x", "bad", screen) == "\x1b[1;31mx\x1b[0m"
+    assert terminal.paint("x", "bad", file) == "x"
+    assert terminal.paint("x", "", screen) == "x"
+    monkeypatch.setenv("TERM", "dumb")
+    assert not terminal.coloured(screen)
+    monkeypatch.delenv("TERM")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not terminal.coloured(screen)
+    terminal.choose_colour("always")
+    assert terminal.coloured(screen)
+    assert terminal.coloured(file)
+    terminal.choose_colour("never")
+    monkeypatch.delenv("NO_COLOR")
+    assert not terminal.coloured(screen)
+
+
+# --- tables -------------------------------------------------------------------------------------------
+
+SENTENCE = "the server answered RFB with its own error reply after four bytes and closed the connection"
+
+
+def table(limit: int, *, tty: bool = False) -> Table:
+    columns = [
+        Column("#", align="right"),
+        Column("client", style="client"),
+        Column("verdict"),
+        Column("after", align="right"),
+        Column("reason", fit="wrap"),
+    ]
+    return Table(columns, limit=limit, stream=Screen(tty=tty))
+
+
+ROWS: list[list[str | Cell]] = [
+    ["0", "127.0.0.1:40522", Cell("wrong-protocol", "bad"), "1.86 s", SENTENCE],
+    ["11", "[::1]:5", Cell("agreed", "good"), "0.08 ms", "short"],
+]
+
+
+def test_columns_line_up_and_the_last_one_hangs() -> None:
+    assert table(80).render(ROWS).splitlines() == [
+        " #  client           verdict           after  reason",
+        " 0  127.0.0.1:40522  wrong-protocol   1.86 s  the server answered RFB with its",
+        "                                              own error reply after four bytes",
+        "                                              and closed the connection",
+        "11  [::1]:5          agreed          0.08 ms  short",
+    ]
+
+
+def test_on_a_narrow_terminal_the_sentence_gets_lines_of_its_own() -> None:
+    assert table(52).render(ROWS).splitlines() == [
+        " #  client           verdict           after",
+        " 0  127.0.0.1:40522  wrong-protocol   1.86 s",
+        "    the server answered RFB with its own error reply",
+        "    after four bytes and closed the connection",
+        "11  [::1]:5          agreed          0.08 ms",
+        "    short",
+    ]
+
+
+def test_colour_changes_no_column() -> None:
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", table(80, tty=True).render(ROWS))
+    assert bare == table(80).render(ROWS)
+    assert "\x1b[1;31mwrong-protocol\x1b[0m" in table(80, tty=True).render(ROWS)
+
+
+def test_a_table_escapes_what_it_is_given() -> None:
+    text = table(100).render([["0", "a\x1b[2J", "v\n", "1", Cell("\x07bell")]])
+    assert "\x1b" not in text
+    assert r"a\x1b[2J" in text
+    assert r"\x07bell" in text
+
+
+def test_cut_shows_the_beginning_and_says_so() -> None:
+    columns = [Column("name", fit="cut"), Column("n", align="right")]
+    lines = (
+        Table(columns, limit=20, stream=Screen()).render([["abcdefghijklmnopqrstuvwxyz", "1"]]).splitlines()
+    )
+    assert lines == ["name               n", "abcdefghijklmn...  1"]
+
+
+def test_a_stream_of_rows_keeps_the_fitted_columns_and_loses_nothing() -> None:
+    listing = table(100)
+    listing.fit(ROWS[1:])
+    assert listing.row(["3", "[2001:db8::1]:443", "ok", "1 s", "x"]) == [" 3  [2001:db8::1]:443  ok  1 s  x"]
+
+
+@given(
+    st.integers(1, 150),
+    st.lists(st.lists(st.text(max_size=60), min_size=3, max_size=3), min_size=1, max_size=5),
+    st.lists(st.sampled_from(["keep", "wrap", "cut"]), min_size=3, max_size=3),
+)
+def test_tables_of_any_text_fit_where_they_can_and_show_all_but_what_is_cut(
+    limit: int, rows: list[list[str]], fits: list[terminal.Fit]
+) -> None:
+    columns = [Column(f"c{index}", fit=fit) for index, fit in enumerate(fits)]
+    text = Table(columns, limit=limit, stream=Screen()).render(rows)
+    lines = text.splitlines()
+    if all(fit != "keep" for fit in fits) and limit >= 3 * Table.LEAST + 2 * Table.GAP:
+        assert all(width(line) <= limit for line in lines)
+    for row in rows:
+        for cell, fit in zip(row, fits, strict=True):
+            if fit == "keep":
+                assert safe(cell).strip() in text
+
+
+@given(st.text(max_size=200), st.integers(1, 60))
+def test_wrapping_keeps_every_character(text: str, space: int) -> None:
+    text = safe(text)
+    lines = wrap(text, space)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert all(width(line) <= space or len(line) == 1 for line in lines)
+
+
+def test_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "72")
+    assert terminal.terminal_width() == 72
+
+
+# --- errors and progress ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "offset", "line"),
+    [
+        (None, None, "firstbyte: no capture\n"),
+        ("a.pcap", None, "firstbyte: a.pcap: no capture\n"),
+        ("a.pcap", 0, "firstbyte: a.pcap: at byte 0: no capture\n"),
+        ("-", 4096, "firstbyte: standard input: at byte 4,096: no capture\n"),
+        ("\x1b[2J", None, "firstbyte: \\x1b[2J: no capture\n"),
+    ],
+)
+def test_a_complaint_is_one_line(
+    source: str | None, offset: int | None, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal.complain("no capture\n", source=source, offset=offset)
+    assert capsys.readouterr() == ("", line)
+
+
+def test_progress_is_for_terminals_only() -> None:
+    file = Screen()
+    with terminal.Progress(file) as progress:
+        progress.update("1 of 2")
+    assert file.getvalue() == ""
+
+
+def test_progress_leaves_no_trace_and_is_safe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    screen = Screen(tty=True)
+    with terminal.Progress(screen) as progress:
+        progress.update("\x1b[2J of many captures")
+        progress.update("too soon to be written")
+    assert screen.getvalue() == "\r\x1b[K\\x1b[2J o\r\x1b[K"

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every test shares: which tests are left out here, and that nobody overlooks it.
+
+A test says what it needs by a mark: `peer("xtigervnc")`, a program of the lab's table, or
+`program("tshark")`, a command on the PATH. Where something is missing the test is left out, and the
+reason stands in the list at the end; under CI=true it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+
+import hypothesis
+import pytest
+
+# A machine that others use too is slow at times; that is no fault of the code under test.
+hypothesis.settings.register_profile("firstbyte", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("firstbyte")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave a test out, or fail it under CI=true, where a program that it names is not installed."""
+    reasons = [f"{name} is not on the PATH" for name in _marked(item, "program") if not shutil.which(name)]
+    for name in _marked(item, "peer"):
+        reasons += _why_not(name)
+    if reasons:
+        reason = "; ".join(reasons)
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"under CI=true nothing is left out, but {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+def _marked(item: pytest.Item, mark: str) -> list[str]:
+    return list(dict.fromkeys(name for found in item.iter_markers(mark) for name in found.args))
+
+
+def _why_not(name: str) -> list[str]:
+    raise NotImplementedError
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was left out and why, just above pytest's closing line."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[reason.removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section("left out")
+        for reason, number in reasons.most_common():
+            terminalreporter.write_line(f"{number} {'test' if number == 1 else 'tests'}: {reason}")
