@@ -37,7 +37,15 @@ def _marked(item: pytest.Item, mark: str) -> list[str]:
 
 
 def _why_not(name: str) -> list[str]:
-    raise NotImplementedError
+    """Why the peer `name` cannot be started here; an unknown name is an error in the test."""
+    from dissect.lab.peers import find_peer, load_peers, missing
+
+    peers = load_peers()
+    needed = [name, "xvfb"] if find_peer(peers, name).needs else [name]
+    return [
+        f"{peer.name} is not installed (package {', '.join(peer.package) or 'unknown'})"
+        for peer in missing(peers, needed)
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names, and where it is allowed installs, the Debian packages that the tests need.
 
-Reads dissect/lab/peers.toml (the key `package` of every entry) and tools/debian-packages.txt. Runs on
-the standard library of any Python from 3.11 on, before anything else is installed.
+Reads dissect/lab/peers.toml (the key `package` of every entry) and tools/debian-packages.txt.
 """
 
 from __future__ import annotations
@@ -12,36 +11,20 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / "dissect" / "lab" / "peers.toml"
-OTHERS = ROOT / "tools" / "debian-packages.txt"
+from dissect.lab.peers import debian_packages, load_peers
+
+OTHERS = Path(__file__).with_name("debian-packages.txt")
 
 
 def wanted() -> list[str]:
-    """All packages of both lists, each once, in the lists' order."""
-    names = list(_packages(tomllib.loads(PEERS.read_text("utf-8")))) if PEERS.exists() else []
+    """All packages of both lists, each once."""
+    names = debian_packages(load_peers())
     for line in OTHERS.read_text("utf-8").splitlines():
         if name := line.partition("#")[0].strip():
             names.append(name)
     return list(dict.fromkeys(names))
-
-
-def _packages(table: object) -> Iterator[str]:
-    """Every `package` in a TOML document, at any depth; "pypi:name" is pip's, by the extra `lab`."""
-    if isinstance(table, dict):
-        for key, value in table.items():
-            if key in ("package", "packages"):
-                names = [value] if isinstance(value, str) else value
-                yield from (name for name in names if name and ":" not in name)
-            else:
-                yield from _packages(value)
-    elif isinstance(table, list):
-        for value in table:
-            yield from _packages(value)
 
 
 def missing(names: list[str]) -> list[str]:

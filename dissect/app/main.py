@@ -53,14 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read us has left (`| head`). Python flushes once more at exit: into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()  # whoever read us has left: `| head`
         return CLOSED_PIPE
     except OSError as error:
         from dissect.app import terminal
 
         source = None if error.filename is None else os.fsdecode(error.filename)
         terminal.complain(error.strerror or str(error), source=source)
+        try:
+            sys.stdout.flush()
+        except OSError:  # a full disk
+            _abandon_stdout()
         return UNUSABLE
     except Exception:
         # Python's own exit code would be 1, which is an answer here.
@@ -70,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("firstbyte: this is a fault in firstbyte, not in its input: please report it\n")
         return BROKEN
     return code
+
+
+def _abandon_stdout() -> None:
+    """Send what is still buffered into nothing: Python flushes at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -103,8 +111,8 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, line in COMMANDS.items():
-        if not os.path.exists(os.path.join(os.path.dirname(__file__), "commands", name + ".py")):  # noqa: PTH110,PTH118,PTH120
-            continue  # a command that is still to come is not promised
+        if not _written(name):
+            continue
         command = commands.add_parser(
             name,
             help=line,
@@ -120,6 +128,11 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
                 help="auto: on a terminal, unless NO_COLOR is set (default)",
             )
     return parser
+
+
+def _written(name: str) -> bool:
+    """Whether the command's module is there: one that is still to come is not promised."""
+    return os.path.exists(f"{os.path.dirname(__file__)}/commands/{name}.py")  # noqa: PTH110, PTH120
 
 
 class _Version(argparse.Action):

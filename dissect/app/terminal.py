@@ -44,8 +44,10 @@ def complain(reason: str, *, source: str | None = None, offset: int | None = Non
     if offset is not None:
         parts.append(f"at byte {offset:,}")
     parts.append(safe(reason.strip()))
-    # What was already printed comes first where both end in one place.
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()  # what was printed before comes first where both end in one place
+    except OSError:
+        pass  # a full disk or a reader that has left; the complaint matters all the more
     sys.stderr.write(": ".join(parts) + "\n")
 
 
