@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `from scapy.layers.rfb import *` brings after `conf.exts.load("firstbyte")`: every RFB message class."""
+
+from dissect.rfb import messages as _messages
+from dissect.stream.layout import packet_classes as _packet_classes
+
+_classes = _packet_classes(vars(_messages))
+__all__ = list(_classes)
+globals().update(_classes)

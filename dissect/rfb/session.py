@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The RFB session: who may say what, when. rfbproto.rst "Protocol Messages".
+
+Sides here are RFB's: the server is the side with the framebuffer. In a reverse connection it is the one that
+opened the TCP connection, and whoever drives this session swaps the sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from dissect.rfb import constants, encodings, messages
+from dissect.rfb.messages import MESSAGES
+from dissect.stream.layout import ProtocolPacket
+from dissect.stream.records import Message, Part
+from dissect.stream.recognition import magic
+from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Wrong, one
+from dissect.stream.side import Side
+
+recognise = magic("rfb", b"RFB ")
+"""The first four bytes of either side's ProtocolVersion."""
+
+Version = tuple[int, int]
+
+RECTANGLES_SHOWN = 256
+"""How many rectangles of one update are kept as fields; the rest are counted."""
+
+_AS_3_3 = {(3, minor) for minor in (3, 4, 5, 6, 14, 16)}
+# 3.4, 3.6, 3.14 and 3.16 are UltraVNC's old ways to say "3.3, and more"; 3.5 was wrongly sent by some clients.
+
+
+def form(version: Version) -> Version:
+    """Which of the three published handshakes a version number means: (3, 3), (3, 7) or (3, 8)."""
+    if version in _AS_3_3 or version < (3, 7):
+        return (3, 3)
+    return (3, 7) if version == (3, 7) else (3, 8)
+
+
+def version_of(values: Mapping[str, Any]) -> Version:
+    """(major, minor) of a ProtocolVersion's fields."""
+    return int(values["major"]), int(values["minor"])
+
+
+def _read_version(session: RfbSession, flow: Flow) -> Reading:
+    """ProtocolVersion, checked as far as it has come: a foreign peer is known by its first wrong byte."""
+    pattern = b"RFB ddd.ddd\n"
+    checked = 0
+    while True:
+        have = bytes(flow.buffer[: len(pattern)])
+        for at in range(checked, len(have)):
+            wanted = pattern[at : at + 1]
+            good = have[at : at + 1].isdigit() if wanted == b"d" else have[at : at + 1] == wanted
+            if not good:
+                raise Wrong(f"{have!r} is not a ProtocolVersion", at, "ProtocolVersion")
+        checked = len(have)
+        if checked == len(pattern):
+            return (yield from flow.packet(messages.ProtocolVersion))
+        yield checked + 1
+
+
+_read_version.expects = (messages.ProtocolVersion,)  # type: ignore[attr-defined]
+
+
+def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
+    number = flow.buffer[0]
+    if number == 255:
+        yield from flow.need(2)
+        cls: type[ProtocolPacket] | None = messages.QEMU_CLIENT_MESSAGES.get(flow.buffer[1])
+        if cls is None:
+            raise Wrong(f"QEMU client submessage {flow.buffer[1]} does not exist", 1, "QEMU Client Message")
+    else:
+        cls = MESSAGES[Side.CLIENT].get(number)
+    if cls is messages.PointerEvent and session.extended_buttons:
+        yield from flow.need(2)
+        if flow.buffer[1] & 0x80:
+            cls = messages.ExtendedPointerEvent
+    if cls is None:
+        raise _unknown(Side.CLIENT, number, constants.CLIENT_MESSAGES)
+    return (yield from flow.packet(cls))
+
+
+def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
+    number = flow.buffer[0]
+    if number == 0:
+        return (yield from _read_update(session, flow))
+    cls = MESSAGES[Side.SERVER].get(number)
+    if cls is None:
+        raise _unknown(Side.SERVER, number, constants.SERVER_MESSAGES)
+    return (yield from flow.packet(cls))
+
+
+def _unknown(side: Side, number: int, names: Mapping[int, str]) -> Exception:
+    """A registered message that is not read yet ends the reading; one that nobody registered is wrong."""
+    if number in names:
+        return NotRead(
+            f"{side} message {number} ({names[number]}) is not decoded yet and its length is not known"
+        )
+    return Wrong(f"{side} message type {number} does not exist")
+
+
+def _read_update(session: RfbSession, flow: Flow) -> Reading:
+    header, rectangle = messages.FramebufferUpdateHeader.layout(), messages.RectangleHeader.layout()
+    yield from flow.need(header.least)
+    values, at = header.decode(flow.buffer)
+    walk = encodings.Walk(flow, at)
+    shown: list[dict[str, Any]] = []
+    count = 0
+    pixel_format = session.pixel_format
+    while count < values["number_of_rectangles"]:
+        start = yield from walk.take(rectangle.least)
+        fields, _ = rectangle.decode(flow.buffer, start)
+        rect = encodings.Rectangle(*fields.values())
+        yield from encodings.framer(rect.encoding)(walk, rect, pixel_format)
+        count += 1
+        if len(shown) < RECTANGLES_SHOWN:
+            shown.append({**rectangle.describe(fields), "size": walk.at - start})
+        if rect.encoding == encodings.DISPLAY_MODE_CHANGE:
+            new, _ = messages.PixelFormat.layout().decode(flow.buffer, start + rectangle.least)
+            pixel_format = session.pixel_format = encodings.Format.of(new)
+        elif rect.encoding == encodings.EXTENDED_MOUSE_BUTTONS:
+            session.extended_buttons = True
+        elif rect.encoding == encodings.LAST_RECT:
+            break
+    extra: dict[str, Any] = {"rectangles": shown}
+    if count > len(shown):
+        extra["rectangles_not_shown"] = count - len(shown)
+    name = messages.FramebufferUpdateHeader.title()
+    return Framed(name, walk.at, (Part(messages.FramebufferUpdateHeader, 0, at),), extra=extra)
+
+
+def _read_security(session: RfbSession, flow: Flow) -> Reading:
+    """What a server says of security when the client's version is known or will never come."""
+    if session.form is None:
+        # The client spoke something else. A refusal is a U32 0 (3.3), or a U8 0 and a reason (3.7 and later,
+        # where the length of a reason is not 0).
+        yield from flow.need(1)
+        if flow.buffer[0] == 0:
+            yield from flow.need(4)
+            session.form = (
+                (3, 3) if flow.buffer[1:4] == b"\0\0\0" and flow.buffer[4:5] in (b"", b"\0") else (3, 8)
+            )
+        else:
+            session.form = form(session.server_version or (3, 8))
+    cls = messages.SecurityType33 if session.form == (3, 3) else messages.SecurityTypes
+    return (yield from flow.packet(cls))
+
+
+_read_security.expects = (messages.SecurityTypes,)  # type: ignore[attr-defined]
+
+
+def _after_version(session: RfbSession) -> str | None:
+    if session.server_version == (0, 0):
+        session.server_version = None
+        return "repeater"
+    if session.done(Side.SERVER) and (session.done(Side.CLIENT) or session.foreign_client):
+        return "security"
+    return None
+
+
+def _after_security(session: RfbSession) -> str:
+    if session.offered == ():
+        return "refused"
+    if session.form == (3, 3):
+        return session.chosen_state()
+    return "choice"
+
+
+def _after_result(session: RfbSession) -> str:
+    if session.status == 0:
+        return "client-init"
+    return "refused" if session.form == (3, 8) else "closed"
+
+
+def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
+    name = constants.SECURITY_TYPES.get(session.security_type or 0, "unregistered")
+    raise NotRead(
+        f"security type {session.security_type} ({name}) is not decoded yet; what follows is kept as bytes"
+    )
+
+
+def _closed(session: RfbSession, flow: Flow) -> Reading:
+    raise Wrong("the server has refused: nothing may follow")
+
+
+class RfbSession(Session):
+    """One RFB connection. `foreign_client`: the client speaks something else, only the server is read."""
+
+    protocol: ClassVar[str] = "rfb"
+    start: ClassVar[str] = "version"
+    table: ClassVar[Mapping[str, State]] = {
+        "version": State(server=_read_version, client=_read_version, then=_after_version),
+        "repeater": State(client=one(messages.RepeaterId), then=lambda session: "version"),
+        "security": State(server=_read_security, then=_after_security),
+        "choice": State(client=one(messages.SecurityType), then=lambda session: session.chosen_state()),
+        "vnc-challenge": State(
+            server=one(messages.VncAuthenticationChallenge), then=lambda session: "vnc-response"
+        ),
+        "vnc-response": State(client=one(messages.VncAuthenticationResponse), then=lambda session: "result"),
+        "result": State(server=one(messages.SecurityResult), then=_after_result),
+        "client-init": State(client=one(messages.ClientInit), then=lambda session: "server-init"),
+        "server-init": State(server=one(messages.ServerInit), then=lambda session: "messages"),
+        "messages": State(server=_read_server_message, client=_read_client_message, stays=True),
+        "refused": State(server=one(messages.FailureReason), then=lambda session: "closed"),
+        "closed": State(server=_closed, client=_closed),
+        "not-decoded": State(server=_not_decoded, client=_not_decoded, stays=True),
+    }
+
+    def __init__(
+        self, role: Side | None = None, limits: Limits | None = None, *, foreign_client: bool = False
+    ) -> None:
+        super().__init__(role, limits)
+        self.foreign_client = foreign_client
+        self.server_version: Version | None = None
+        self.client_version: Version | None = None
+        self.form: Version | None = None
+        """The published handshake that is spoken: (3, 3), (3, 7) or (3, 8); None until it is known."""
+        self.offered: tuple[int, ...] | None = None
+        """The security types that the server offers (in 3.3: the one it decided on); () where it refuses."""
+        self.security_type: int | None = None
+        self.status: int | None = None
+        """SecurityResult; None until it came."""
+        self.reason: str | None = None
+        """The server's FailureReason."""
+        self.challenge: bytes | None = None
+        self.framebuffer: tuple[int, int] | None = None
+        """Width and height in pixels, from ServerInit."""
+        self.pixel_format = encodings.Format()
+        self.extended_buttons = False
+
+    def chosen_state(self) -> str:
+        """The state that the chosen security type leads to."""
+        if self.security_type == 1:
+            return "result" if self.form == (3, 8) else "client-init"
+        if self.security_type == 2:
+            return "vnc-challenge"
+        return "not-decoded"
+
+    def observe(self, message: Message) -> None:
+        """Keep what later messages depend on."""
+        if not message.parts:
+            return
+        match message.parts[0].cls:
+            case messages.ProtocolVersion:
+                version = version_of(message.values)
+                if message.side is Side.SERVER:
+                    self.server_version = version
+                else:
+                    self.client_version = version
+                    self.form = form(version)
+            case messages.SecurityTypes:
+                self.offered = tuple(message["security_types"])
+            case messages.SecurityType33:
+                self.security_type = message["security_type"]
+                self.offered = (self.security_type,) if self.security_type else ()
+            case messages.SecurityType:
+                self.security_type = message["security_type"]
+            case messages.VncAuthenticationChallenge:
+                self.challenge = message["challenge"]
+            case messages.SecurityResult:
+                self.status = message["status"]
+            case messages.FailureReason:
+                self.reason = message["reason"].decode("utf-8", "backslashreplace")
+            case messages.ServerInit:
+                values = message.values
+                self.framebuffer = values["framebuffer_width"], values["framebuffer_height"]
+                self.pixel_format = encodings.Format.of(values["server_pixel_format"])
+            case messages.SetPixelFormat:
+                self.pixel_format = encodings.Format.of(message["pixel_format"])
+            case _:
+                pass

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The SPICE session: one link (one TCP connection, one channel) from its magic on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from dissect.spice import constants, link
+from dissect.spice.channels import base, main
+from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
+from dissect.stream.recognition import magic
+from dissect.stream.records import Message, Part
+from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Want, Wrong, one
+from dissect.stream.side import Side
+
+recognise = magic("spice", constants.MAGIC)
+"""The first four bytes of either side's SpiceLinkHeader."""
+
+MESSAGE_LIMIT = 1 << 27
+"""Bytes: the largest data message that is put together (128 MiB; a 4K frame uncompressed has 33 MB)."""
+
+
+def _link(cls: type[link.SpiceLinkPacket], least: int) -> Any:
+    """A reader of a link header and the struct `cls`, of at least `least` bytes, behind it."""
+
+    def read(session: SpiceSession, flow: Flow) -> Reading:
+        name = cls.title()
+        for at in range(len(constants.MAGIC)):
+            yield from flow.need(at + 1)
+            if flow.buffer[at] != constants.MAGIC[at]:
+                raise Wrong(f"begins with {bytes(flow.buffer[:4])!r}, not with {constants.MAGIC!r}", at, name)
+        yield from flow.need(link.HEADER_SIZE)
+        header, at = link.SpiceLinkHeader.layout().decode(flow.buffer)
+        size = header["size"]
+        if size > link.SIZE_LIMIT:
+            raise Wrong(f"size {size} is over the limit of {link.SIZE_LIMIT} bytes", 12, name)
+        end = at + size
+        if len(flow.buffer) < end:
+            yield Want(end, name)
+        head = Part(link.SpiceLinkHeader, 0, at)
+        if header["major_version"] != constants.VERSION_MAJOR:
+            version = f"{header['major_version']}.{header['minor_version']}"
+            return Framed(name, end, (head,), f"not decoded: link version {version}")
+        if size < least:
+            return Framed(name, end, (head,), violations=((12, f"size {size} is less than {least} bytes"),))
+        try:
+            cls.layout().decode(flow.buffer, at, end)
+        except Short as short:
+            why = f"has {size} bytes where its capabilities need {short.needed - at}"
+            return Framed(name, end, (head,), violations=((at, why),))
+        except Malformed as bad:
+            return Framed(name, end, (head,), violations=((bad.at, bad.why),))
+        extra = {} if session.channel_type is None or cls is link.SpiceLinkMess else session.channel_fields()
+        return Framed(name, end, (head, Part(cls, at, end)), extra=extra)
+
+    read.expects = (cls,)  # type: ignore[attr-defined]
+    return read
+
+
+def _data(side: Side) -> Any:
+    """A reader of one data message of `side`."""
+
+    def read(session: SpiceSession, flow: Flow) -> Reading:
+        header = base.SpiceMiniDataHeader if session.mini_header else base.SpiceDataHeader
+        layout = header.layout()
+        yield from flow.need(layout.least)
+        values, at = layout.decode(flow.buffer)
+        number, size = values["message_type"], values["message_size"]
+        channel = session.channel_type or 0
+        name = constants.message_name(channel, side, number)
+        shown = name or f"message {number} of channel {session.channel_name}"
+        if size > MESSAGE_LIMIT:
+            raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", at - 4, shown)
+        end = at + size
+        if len(flow.buffer) < end:
+            yield Want(end, shown)
+        head = Part(header, 0, at)
+        if name is None:
+            why = f"the {session.channel_name} channel has no {side} message {number}"
+            return Framed(shown, end, (head,), "not decoded: undefined", violations=((0, why),))
+        cls = base.body(channel, side, number)
+        if cls is None:
+            return Framed(name, end, (head,), f"not decoded: {size} bytes of body" if size else None)
+        if values.get("sub_list"):
+            return Framed(name, end, (head,), "not decoded: a list of sub-messages")
+        try:
+            _, stop = cls.layout().decode(flow.buffer, at, end)
+        except Short as short:
+            why = f"has {size} bytes of body where at least {short.needed - at} are needed"
+            return Framed(name, end, (head,), violations=((at, why),))
+        except Malformed as bad:
+            return Framed(name, end, (head,), violations=((bad.at, bad.why),))
+        wrong = () if stop == end else ((stop, f"has {end - stop} bytes after its body"),)
+        return Framed(name, end, (head, Part(cls, at, stop)), violations=wrong)
+
+    return read
+
+
+def _after_link(session: SpiceSession) -> str | None:
+    if session.error not in (None, 0):
+        return "closed"
+    if not (session.done(Side.CLIENT) and session.done(Side.SERVER)):
+        return None
+    if session.channel_type is None or session.error is None:
+        return "lost"
+    if session.both_have(constants.CAP_AUTH_SELECTION):
+        return "mechanism"
+    return "ticket"
+
+
+def _after_mechanism(session: SpiceSession) -> str:
+    return "ticket" if session.mechanism == 1 else "not-decoded"
+
+
+def _not_decoded(session: SpiceSession, flow: Flow) -> Reading:
+    name = constants.AUTH_MECHANISMS.get(session.mechanism or 0, "unknown")
+    raise NotRead(f"authentication {session.mechanism} ({name}) is not decoded yet; what follows is kept as bytes")
+
+
+def _lost(session: SpiceSession, flow: Flow) -> Reading:
+    raise NotRead("the link messages could not be read")
+
+
+def _closed(session: SpiceSession, flow: Flow) -> Reading:
+    raise NotRead("the server has refused the link")
+
+
+class SpiceSession(Session):
+    """One SPICE link."""
+
+    protocol: ClassVar[str] = "spice"
+    start: ClassVar[str] = "link"
+    table: ClassVar[Mapping[str, State]] = {
+        "link": State(
+            client=_link(link.SpiceLinkMess, link.MESS_SIZE),
+            server=_link(link.SpiceLinkReply, link.REPLY_SIZE),
+            then=_after_link,
+        ),
+        "mechanism": State(client=one(link.SpiceLinkAuthMechanism), then=_after_mechanism),
+        "ticket": State(client=one(link.SpiceLinkEncryptedTicket), then=lambda session: "result"),
+        "result": State(
+            server=one(link.SpiceLinkResult),
+            then=lambda session: "closed" if session.result else "messages",
+        ),
+        "messages": State(client=_data(Side.CLIENT), server=_data(Side.SERVER), stays=True),
+        "closed": State(client=_closed, server=_closed, stays=True),
+        "lost": State(client=_lost, server=_lost, stays=True),
+        "not-decoded": State(client=_not_decoded, server=_not_decoded, stays=True),
+    }
+
+    def __init__(self, role: Side | None = None, limits: Limits | None = None) -> None:
+        super().__init__(role, limits)
+        self.connection_id: int | None = None
+        """What the client's link names: 0 on a new main channel, else the session's id."""
+        self.channel_type: int | None = None
+        self.channel_id: int | None = None
+        self.error: int | None = None
+        """The link reply's error; None until it came."""
+        self.public_key: bytes | None = None
+        self.mechanism: int | None = None
+        self.result: int | None = None
+        self.session_id: int | None = None
+        """From MAIN_INIT, or from the link of another channel."""
+        self.common: dict[Side, frozenset[int]] = {}
+        """Each side's common capabilities, as bit numbers."""
+        self.capabilities: dict[Side, frozenset[int]] = {}
+        """Each side's channel capabilities, as bit numbers."""
+        self._serial = 0
+
+    @property
+    def channel_name(self) -> str:
+        return constants.CHANNEL_TYPES.get(self.channel_type or 0, f"type {self.channel_type}")
+
+    @property
+    def mini_header(self) -> bool:
+        return self.both_have(constants.CAP_MINI_HEADER)
+
+    def both_have(self, capability: int) -> bool:
+        """Whether both sides announced a common capability."""
+        return all(capability in self.common.get(side, ()) for side in Side)
+
+    def channel_fields(self) -> dict[str, Any]:
+        """What a reply does not say of itself, though its capabilities are read by it."""
+        return {"channel_type": self.channel_type, "channel_type_name": self.channel_name}
+
+    def encode(self, packet: ProtocolPacket) -> bytes:
+        """A link message behind its header, a message body behind its data header, the rest as it is."""
+        if isinstance(packet, link.SpiceLinkMess | link.SpiceLinkReply):
+            return bytes(link.SpiceLinkHeader() / packet)
+        if isinstance(packet, base.SpiceMessage):
+            data = bytes(packet)
+            number = next(
+                (n for channel, _, n in packet.keys if channel in (constants.COMMON, self.channel_type)), None
+            )
+            if number is None:
+                raise ValueError(f"{packet.name} is not a message of the {self.channel_name} channel")
+            if self.mini_header:
+                return bytes(base.SpiceMiniDataHeader(message_type=number, message_size=len(data))) + data
+            self._serial += 1
+            head = base.SpiceDataHeader(
+                message_serial=self._serial, message_type=number, message_size=len(data)
+            )
+            return bytes(head) + data
+        return bytes(packet)
+
+    def observe(self, message: Message) -> None:
+        """Keep what later messages depend on."""
+        if not message.parts:
+            return
+        match message.parts[-1].cls:
+            case link.SpiceLinkMess:
+                values = message.values
+                self.connection_id = values["connection_id"]
+                self.channel_type = values["channel_type"]
+                self.channel_id = values["channel_id"]
+                self.session_id = self.connection_id or None
+                self._capabilities(Side.CLIENT, values)
+            case link.SpiceLinkReply:
+                values = message.values
+                self.error = values["error"]
+                self.public_key = values["pub_key"]
+                self._capabilities(Side.SERVER, values)
+            case link.SpiceLinkAuthMechanism:
+                self.mechanism = message["auth_mechanism"]
+            case link.SpiceLinkResult:
+                self.result = message["result"]
+            case main.SpiceMsgMainInit:
+                self.session_id = message["session_id"]
+            case _:
+                pass
+
+    def _capabilities(self, side: Side, values: Mapping[str, Any]) -> None:
+        self.common[side] = frozenset(set_bits(values["common_caps"]))
+        self.capabilities[side] = frozenset(set_bits(values["channel_caps"]))

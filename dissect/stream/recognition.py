@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Three-valued recognition: yes, no (because), or not yet (n more bytes).
+
+"Not yet" answered as "no" is how a split banner becomes an unknown protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Yes:
+    protocol: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """`more` bytes, at least, are wanting before the question can be answered."""
+
+    more: int
+
+
+Recognition = Yes | No | NotYet
+Recogniser = Callable[[bytes], Recognition]
+
+
+def magic(protocol: str, *prefixes: bytes) -> Recogniser:
+    """A recogniser that says yes once `data` begins with one of `prefixes`."""
+
+    def recognise(data: bytes) -> Recognition:
+        nearest: int | None = None
+        for prefix in prefixes:
+            if data[: len(prefix)] == prefix:
+                return Yes(protocol, f"begins with {prefix!r}")
+            if prefix.startswith(data):
+                more = len(prefix) - len(data)
+                nearest = more if nearest is None else min(nearest, more)
+        if nearest is not None:
+            return NotYet(nearest)
+        longest = max(map(len, prefixes))
+        return No(f"begins with {data[:longest]!r}")
+
+    return recognise

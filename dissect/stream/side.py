@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The two ends of a TCP connection."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    """Who opened the TCP connection, and who accepted it.
+
+    Never decided by who sent which magic: in a reverse RFB connection the RFB server opens the TCP
+    connection and is `CLIENT` here.
+    """
+
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def other(self) -> Side:
+        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
