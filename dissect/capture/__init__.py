@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From capture files to conversations. This room knows nothing of RFB or SPICE.
+
+    files          bytes of pcap and pcapng -> frames, times in integer nanoseconds
+    link           frames -> TCP segments, or why not
+    reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
+    conversations  segments of all -> conversations (one a TCP connection) and their events
+    write          the way back: pcapng, and made-up TCP packets for bytes from a socket
+
+Typical use:
+
+    with open_capture("session.pcapng") as capture:
+        for event in read(capture):
+            match event:
+                case Bytes(conversation, side, data, time_ns):
+                    ...
+        for problem in capture.problems:
+            print(problem)
+
+May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the ordinary).
+It opens files that it is given and nothing else; it reads no clock.
+"""
+
+from dissect.capture.conversations import (
+    Bytes,
+    Closed,
+    Conversation,
+    Conversations,
+    Ended,
+    Established,
+    Event,
+    Lost,
+    Opened,
+    Reset,
+    read,
+)
+from dissect.capture.files import Capture, CaptureError, Frame, Problem, open_capture
+from dissect.capture.link import Segment, Skipped, decode, endpoint
+from dissect.capture.reassembly import Counters, Data, Direction, Fin, Gap
+from dissect.capture.write import PcapngWriter, TcpScript, synthesise
+
+__all__ = [
+    "Bytes",
+    "Capture",
+    "CaptureError",
+    "Closed",
+    "Conversation",
+    "Conversations",
+    "Counters",
+    "Data",
+    "Direction",
+    "Ended",
+    "Established",
+    "Event",
+    "Fin",
+    "Frame",
+    "Gap",
+    "Lost",
+    "Opened",
+    "PcapngWriter",
+    "Problem",
+    "Reset",
+    "Segment",
+    "Skipped",
+    "TcpScript",
+    "decode",
+    "endpoint",
+    "open_capture",
+    "read",
+    "synthesise",
+]

@@ -1,0 +1,499 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""TCP segments of many connections in, conversations and their events out, in capture order.
+
+A conversation is one TCP connection. Its events, in order: `Opened`; `Established` where the handshake's last
+ACK was captured; `Bytes`, `Lost` and `Closed` of each side, each side's in the order of its stream; `Reset`;
+and `Ended` once, as the last. Events carry capture times of their own segments; after reordering, or where
+an end is known only later, times may decrease from one event to the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from dissect.capture.files import Capture
+from dissect.capture.link import ACK, FIN, RST, SYN, Segment, decode, endpoint
+from dissect.capture.reassembly import Counters, Data, Direction, Gap, Item
+from dissect.stream import Side
+
+RESET_LINGER_NS: Final = 1_000_000_000
+"""How long (capture time) after a RST what was under way from the other side still counts."""
+
+CLOSE_LINGER_NS: Final = 3_000_000_000
+"""How long after the last packet holes are waited for once both FINs were captured."""
+
+TIME_WAIT_NS: Final = 60_000_000_000
+"""How long after its end packets of a conversation are taken for its tail, and not for a new one."""
+
+RolesFrom: TypeAlias = Literal["syn", "syn-ack", "port"]
+EndedBy: TypeAlias = Literal["fin", "reset", "reused", "capture"]
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """One TCP connection. Compared by identity; filled in as it goes on.
+
+    index: from 0, in the order of first packets.
+    client, server: "address:port"; who opened the connection and who accepted it.
+    roles_from, roles_because: what says so, for programs and for people. "port" is a guess.
+    mid_stream: neither SYN nor SYN-ACK was captured.
+    first_frame: number of its first frame in the capture.
+    start_ns, last_ns: first and latest packet so far.
+    syn_ns: the first SYN, established_ns: the client's first ACK after it (the end of the handshake); None
+    where not captured.
+    packets: captured so far, trailing ones included.
+    counters: retransmitted, late, conflicting and other odd segments of both directions.
+    after_end_bytes: payload of packets that came after the end and belong to no stream.
+    end_ns, ended_by: None until `Ended`. "fin": both sides closed; "reset"; "reused": the same ports began
+    another connection; "capture": the capture stopped first.
+    """
+
+    index: int
+    client: str
+    server: str
+    roles_from: RolesFrom
+    roles_because: str
+    mid_stream: bool
+    first_frame: int
+    start_ns: int
+    last_ns: int
+    syn_ns: int | None = None
+    established_ns: int | None = None
+    packets: int = 0
+    counters: Counters = field(default_factory=Counters)
+    after_end_bytes: int = 0
+    end_ns: int | None = None
+    ended_by: EndedBy | None = None
+
+    @property
+    def retransmitted(self) -> int:
+        """Segments that brought bytes captured before."""
+        return self.counters.retransmitted
+
+    @property
+    def late(self) -> int:
+        """Segments that came for a hole after it had been given up."""
+        return self.counters.late
+
+    @property
+    def conflicting(self) -> int:
+        """Bytes that differed from the copy captured first."""
+        return self.counters.conflicting_bytes
+
+
+@dataclass(slots=True)
+class Opened:
+    """The first packet of a conversation."""
+
+    conversation: Conversation
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Established:
+    """The ACK that ends the handshake."""
+
+    conversation: Conversation
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Bytes:
+    """Bytes sent by `side`, next in its stream; time_ns is the capture time of their segment."""
+
+    conversation: Conversation
+    side: Side
+    data: bytes
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Lost:
+    """So many bytes sent by `side`, next in its stream, were not captured; sent by time_ns at the latest."""
+
+    conversation: Conversation
+    side: Side
+    size: int
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Closed:
+    """The FIN of `side`, at its place in the stream; time_ns is when the FIN was captured."""
+
+    conversation: Conversation
+    side: Side
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Reset:
+    """A RST sent by `side`, at its place in the capture."""
+
+    conversation: Conversation
+    side: Side
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Ended:
+    """The conversation is over; nothing of it follows.
+
+    open: the capture stopped first, at time_ns, so how and when it ended is not known. Else time_ns is the
+    time of the later FIN, of the RST, or of the SYN that took the ports again.
+    """
+
+    conversation: Conversation
+    time_ns: int
+    open: bool
+
+
+Event: TypeAlias = Opened | Established | Bytes | Lost | Closed | Reset | Ended
+
+
+class _Connection:
+    """What is kept of a conversation while it lives, and a little of it for a while after."""
+
+    __slots__ = ("client", "conversation", "handshaking", "keys", "lingering", "reset_ns", "server")
+
+    def __init__(self, conversation: Conversation, keys: tuple[_Key, _Key]) -> None:
+        self.conversation: Final = conversation
+        self.keys: Final = keys
+        self.client: Final = _Half(self, Side.CLIENT, conversation.counters)
+        self.server: Final = _Half(self, Side.SERVER, conversation.counters)
+        self.client.other = self.server
+        self.server.other = self.client
+        self.handshaking = not conversation.mid_stream
+        self.reset_ns: int | None = None
+        self.lingering = False
+
+
+class _Half:
+    """One side of a connection; `stream` is None once the conversation has ended."""
+
+    __slots__ = ("connection", "isn", "other", "reset", "side", "stream")
+
+    other: _Half
+
+    def __init__(self, connection: _Connection, side: Side, counters: Counters) -> None:
+        self.connection: Final = connection
+        self.side: Final = side
+        self.stream: Direction | None = Direction(counters)
+        self.isn: int | None = None
+        self.reset = False
+
+
+_Key: TypeAlias = tuple[bytes, int, bytes, int]
+
+
+class Conversations:
+    """Sorts segments into conversations.
+
+    `push` each segment in capture order, `finish` once at the end; both return the events that result.
+    Memory is bounded for each live conversation (see `reassembly`); of an ended one a small record is
+    kept for `TIME_WAIT_NS` of capture time.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Conversations opened so far."""
+        self._halves: dict[_Key, _Half] = {}
+        self._lingering: deque[tuple[int, _Connection]] = deque()
+        self._waiting: deque[tuple[int, _Connection]] = deque()
+        self._due_ns = _NEVER  # when the first of those two wants to be looked at
+        self._last_ns = 0
+
+    @property
+    def live(self) -> int:
+        """Conversations for which state is kept: those not ended, and those that ended lately."""
+        return len(self._halves) // 2
+
+    def push(self, segment: Segment) -> list[Event]:
+        """Take the next captured segment."""
+        now = segment.time_ns
+        if now > self._last_ns:
+            self._last_ns = now
+        half = self._halves.get((segment.src, segment.sport, segment.dst, segment.dport))
+        if (
+            half is None
+            or segment.flags & _UNUSUAL
+            or half.stream is None
+            or half.connection.handshaking
+            or half.connection.lingering
+            or now >= self._due_ns
+        ):
+            return self._push_any(segment, half)
+        conversation = half.connection.conversation
+        conversation.packets += 1
+        if now > conversation.last_ns:
+            conversation.last_ns = now
+        events: list[Event] = []
+        other = half.other.stream
+        if other is not None and segment.flags & ACK:
+            events += [_event(conversation, half.other.side, item) for item in other.acked(segment.ack, now)]
+        for item in half.stream.push(segment):
+            events.append(_event(conversation, half.side, item))
+        return events
+
+    def finish(self, end_ns: int | None = None) -> list[Event]:
+        """End everything that is still open, in the order of opening.
+
+        end_ns: when the capture was stopped (ns); by default the time of the last segment.
+        """
+        end = self._last_ns if end_ns is None else end_ns
+        events: list[Event] = []
+        for half in list(self._halves.values()):
+            if half.side is Side.CLIENT and half.stream is not None:
+                connection = half.connection
+                if connection.reset_ns is not None:
+                    self._end(connection, end, "reset", connection.reset_ns, events)
+                else:
+                    self._end(connection, end, "capture", end, events)
+        self._halves.clear()
+        self._lingering.clear()
+        self._waiting.clear()
+        self._due_ns = _NEVER
+        return events
+
+    # -- the general way
+
+    def _push_any(self, segment: Segment, half: _Half | None) -> list[Event]:
+        now = segment.time_ns
+        events: list[Event] = []
+        if now >= self._due_ns:
+            self._due(now, events)
+            half = self._halves.get((segment.src, segment.sport, segment.dst, segment.dport))
+        if half is not None and segment.flags & SYN and self._is_new(half, segment):
+            connection = half.connection
+            if half.stream is not None:
+                if connection.reset_ns is not None:
+                    self._end(connection, now, "reset", connection.reset_ns, events)
+                else:
+                    self._end(connection, now, "reused", now, events)
+            self._forget(connection)
+            half = None
+        if half is None:
+            half = self._open(segment, events)
+        connection = half.connection
+        conversation = connection.conversation
+        conversation.packets += 1
+        if now > conversation.last_ns:
+            conversation.last_ns = now
+        own, other = half.stream, half.other.stream
+        if own is None or other is None:
+            if not segment.flags & (SYN | RST):
+                conversation.after_end_bytes += len(segment.payload)
+            return events
+
+        if segment.flags & RST:
+            self._reset(half, own, segment, events)
+            return events
+
+        if segment.flags & SYN:
+            half.isn = segment.seq
+            if segment.flags & ACK:
+                if half.other.isn is None:
+                    other.expect(segment.ack)
+            elif conversation.syn_ns is None:
+                conversation.syn_ns = now
+                if half.side is Side.CLIENT and conversation.roles_from != "syn":  # captured late
+                    conversation.roles_from = "syn"
+                    conversation.roles_because = f"{conversation.client} sent the SYN"
+                    conversation.mid_stream = False
+        elif connection.handshaking and half.side is Side.CLIENT and segment.flags & ACK:
+            connection.handshaking = False
+            conversation.established_ns = now
+            events.append(Established(conversation, now))
+            other.expect(segment.ack)
+        if segment.flags & ACK:
+            events += [_event(conversation, half.other.side, item) for item in other.acked(segment.ack, now)]
+        events += [_event(conversation, half.side, item) for item in own.push(segment)]
+
+        if own.ended and other.ended and connection.reset_ns is None:
+            closed = max(own.fin_ns or 0, other.fin_ns or 0)
+            self._end(connection, now, "fin", closed, events)
+        elif own.fin_ns is not None and other.fin_ns is not None and not connection.lingering:
+            self._linger(connection, now + CLOSE_LINGER_NS)
+        return events
+
+    def _open(self, segment: Segment, events: list[Event]) -> _Half:
+        """A new conversation that begins with this segment; returns the sender's half."""
+        sender = endpoint(segment.src, segment.sport)
+        receiver = endpoint(segment.dst, segment.dport)
+        roles_from: RolesFrom
+        syn = segment.flags & (SYN | ACK | RST)
+        if syn == SYN:
+            roles_from, because, from_client = "syn", f"{sender} sent the SYN", True
+        elif syn == SYN | ACK:
+            roles_from, because, from_client = (
+                "syn-ack",
+                f"{sender} answered a SYN that was not captured",
+                False,
+            )
+        else:
+            roles_from = "port"
+            because, from_client = _guess(segment)
+        conversation = Conversation(
+            index=self.count,
+            client=sender if from_client else receiver,
+            server=receiver if from_client else sender,
+            roles_from=roles_from,
+            roles_because=because,
+            mid_stream=roles_from == "port",
+            first_frame=segment.frame,
+            start_ns=segment.time_ns,
+            last_ns=segment.time_ns,
+        )
+        self.count += 1
+        forth = (segment.src, segment.sport, segment.dst, segment.dport)
+        back = (segment.dst, segment.dport, segment.src, segment.sport)
+        connection = _Connection(conversation, (forth, back))
+        own = connection.client if from_client else connection.server
+        self._halves[forth] = own
+        self._halves[back] = own.other
+        events.append(Opened(conversation, segment.time_ns))
+        return own
+
+    def _is_new(self, half: _Half, segment: Segment) -> bool:
+        """Whether a SYN or SYN-ACK on known ports begins another connection."""
+        if segment.flags & RST:
+            return False
+        connection = half.connection
+        own, other = half.stream, half.other.stream
+        plain = not segment.flags & ACK
+        if own is None or other is None:  # ended: only a copy of its own SYN belongs to it
+            return half.isn != segment.seq or (plain and connection.conversation.ended_by == "reset")
+        if connection.reset_ns is not None and plain:
+            return True  # each attempt that is refused is one of its own, though the number may be the same
+        if half.isn is not None:
+            if half.isn == segment.seq:
+                return False
+            # A server that keeps no state may answer a repeated SYN with another number.
+            return plain or not connection.handshaking or half.other.isn != (segment.ack - 1) & 0xFFFFFFFF
+        if own.first_seq is not None:
+            return own.first_seq != (segment.seq + 1) & 0xFFFFFFFF
+        if half.side is Side.SERVER and connection.handshaking:
+            if plain:
+                return False  # both opened at once
+            return half.other.isn != (segment.ack - 1) & 0xFFFFFFFF
+        return True
+
+    def _reset(self, half: _Half, own: Direction, segment: Segment, events: list[Event]) -> None:
+        connection = half.connection
+        if not own.near(segment.seq):
+            own.counters.outside += 1  # both ends would not believe it either
+            return
+        if not half.reset:
+            half.reset = True
+            events.append(Reset(connection.conversation, half.side, segment.time_ns))
+        if connection.reset_ns is None:
+            connection.reset_ns = segment.time_ns
+            connection.handshaking = False
+            self._linger(connection, segment.time_ns + RESET_LINGER_NS)
+
+    def _linger(self, connection: _Connection, until_ns: int) -> None:
+        connection.lingering = True
+        self._lingering.append((until_ns, connection))
+        self._due_ns = min(self._due_ns, until_ns)
+
+    def _due(self, now: int, events: list[Event]) -> None:
+        """End what has lingered long enough, forget what has been over for long."""
+        while self._lingering and self._lingering[0][0] <= now:
+            _until, connection = self._lingering.popleft()
+            if connection.client.stream is None:
+                continue
+            if connection.reset_ns is not None:
+                self._end(connection, now, "reset", connection.reset_ns, events)
+                continue
+            again = connection.conversation.last_ns + CLOSE_LINGER_NS
+            if again > now:
+                self._lingering.append((again, connection))
+                continue
+            self._end(connection, now, "fin", None, events)
+        while self._waiting and self._waiting[0][0] <= now:
+            self._forget(self._waiting.popleft()[1])
+        heads = [queue[0][0] for queue in (self._lingering, self._waiting) if queue]
+        self._due_ns = min(heads, default=_NEVER)
+
+    def _end(
+        self, connection: _Connection, now: int, by: EndedBy, time_ns: int | None, events: list[Event]
+    ) -> None:
+        """Give out what waits, then the end; time_ns None means the later FIN."""
+        conversation = connection.conversation
+        client, server = connection.client.stream, connection.server.stream
+        assert client is not None
+        assert server is not None
+        rest: list[tuple[int, Event]] = []
+        for half, stream in ((connection.client, client), (connection.server, server)):
+            order = 0
+            for item in stream.finish(now):
+                order = max(order, item.time_ns)
+                rest.append((order, _event(conversation, half.side, item)))
+            half.stream = None
+        rest.sort(key=_first)  # by time, but each side's in the order of its stream
+        events.extend(event for _order, event in rest)
+        if time_ns is None:
+            time_ns = max(client.fin_ns or 0, server.fin_ns or 0)
+        conversation.end_ns = time_ns
+        conversation.ended_by = by
+        connection.handshaking = False
+        events.append(Ended(conversation, time_ns, by == "capture"))
+        self._waiting.append((now + TIME_WAIT_NS, connection))
+        self._due_ns = min(self._due_ns, now + TIME_WAIT_NS)
+
+    def _forget(self, connection: _Connection) -> None:
+        for key in connection.keys:
+            half = self._halves.get(key)
+            if half is not None and half.connection is connection:
+                del self._halves[key]
+
+
+def read(capture: Capture) -> Iterator[Event]:
+    """All events of a capture, as they become known.
+
+    Frames that hold no TCP segment are counted by reason in `capture.skipped`; what is wrong with the file is
+    in `capture.problems`. Both are complete when this ends.
+    """
+    conversations = Conversations()
+    push = conversations.push
+    for frame in capture:
+        segment = decode(frame)
+        if isinstance(segment, Segment):
+            yield from push(segment)
+        else:
+            capture.skipped[segment.reason] += 1
+    yield from conversations.finish(capture.end_ns)
+
+
+def _event(conversation: Conversation, side: Side, item: Item) -> Event:
+    if isinstance(item, Data):
+        return Bytes(conversation, side, item.data, item.time_ns)
+    if isinstance(item, Gap):
+        return Lost(conversation, side, item.size, item.time_ns)
+    return Closed(conversation, side, item.time_ns)
+
+
+def _guess(segment: Segment) -> tuple[str, bool]:
+    """Why, and whether, the sender is the client, from the port numbers alone."""
+    if segment.sport == segment.dport:
+        return (
+            f"no SYN was captured and both ports are {segment.sport}; the first packet's sender is taken",
+            True,
+        )
+    shown = [port for port in (segment.sport, segment.dport) if 5900 <= port <= 5999]
+    if len(shown) == 1:
+        port, why = shown[0], "is one that VNC and SPICE servers use"
+    else:
+        port, why = min(segment.sport, segment.dport), "is the lower one"
+    return f"no SYN was captured; port {port} {why}", segment.dport == port
+
+
+def _first(pair: tuple[int, Event]) -> int:
+    return pair[0]
+
+
+_UNUSUAL: Final = SYN | FIN | RST
+_NEVER: Final = 1 << 80

@@ -1,0 +1,672 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Capture files: bytes in, frames out, times in integer nanoseconds.
+
+Reads pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng) by itself, because dpkt turns the
+times of pcapng into floats and applies the first interface's resolution and link type to all of them.
+
+A file is read once, from front to back, in bounded steps, so that a pipe serves as well as a file. What is
+wrong with it is data: a `Problem` names file, offset and reason, and reading goes on where it can. Only a
+file from which nothing at all can be had raises, with the same one line.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final
+
+MAX_BLOCK: Final = 16 << 20
+"""No pcapng block may be larger (bytes), whatever its length field says."""
+
+MIN_FRAME_LIMIT: Final = 256 << 10
+"""A frame of a pcap file may hold this much (bytes), or the file's own snaplen where that is more..."""
+
+MAX_FRAME_LIMIT: Final = 16 << 20
+"""...but no snaplen is believed beyond this."""
+
+MAX_PROBLEMS: Final = 100
+"""Problems kept one by one; more of them are counted, and named in one last line."""
+
+MAX_INTERFACES: Final = 1 << 16
+"""Interfaces kept for one section of a pcapng file."""
+
+_CHUNK: Final = 256 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong at one place of one file; `str()` is one line fit for a person."""
+
+    file: str
+    offset: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{_one_line(self.file)}: at byte {self.offset}: {_one_line(self.reason)}"
+
+
+class CaptureError(Exception):
+    """Nothing can be read from this file. `str()` is the one line of its `problem`."""
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        self.problem: Final = Problem(file, offset, reason)
+        super().__init__(str(self.problem))
+
+    @property
+    def file(self) -> str:
+        """The file's name as the user knows it."""
+        return self.problem.file
+
+    @property
+    def offset(self) -> int:
+        """Where in the file, in bytes from its start."""
+        return self.problem.offset
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, in words."""
+        return self.problem.reason
+
+
+@dataclass(slots=True)
+class Frame:
+    """One captured frame, link-layer header included.
+
+    `number` counts from 1 in file order, `offset` is where its record begins in the file. `data` is what was
+    captured, `length` what was on the wire (more, where a snaplen cut it). `interface` counts from 0 through
+    the whole file, over the sections of a pcapng file, and is 0 in a pcap file.
+    """
+
+    number: int
+    offset: int
+    time_ns: int
+    linktype: int
+    data: bytes
+    length: int
+    interface: int
+
+
+@dataclass(slots=True)
+class _Interface:
+    """What frames of one pcapng interface need to be understood."""
+
+    number: int
+    linktype: int
+    snaplen: int
+    scale: int = 1000  # nanoseconds a unit, for resolutions that are whole nanoseconds
+    divide: int = 1  # units are scale / divide ns, for finer or binary resolutions
+    offset_ns: int = 0
+
+    def time_ns(self, units: int) -> int:
+        """Integer nanoseconds (rounded down) since 1970 of a time stamp in this interface's units."""
+        return units * self.scale // self.divide + self.offset_ns
+
+
+class _Source:
+    """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds."""
+
+    __slots__ = ("_base", "_read", "buffer", "error", "position")
+
+    def __init__(self, stream: BinaryIO) -> None:
+        # A buffered pipe's read(n) waits for all n bytes; read1(n) hands on what has arrived.
+        read = getattr(stream, "read1", None) or stream.read
+        self._read: Callable[[int], bytes | None] = read
+        self._base = 0
+        self.buffer = b""
+        self.position = 0
+        self.error: str | None = None
+
+    @property
+    def offset(self) -> int:
+        return self._base + self.position
+
+    @property
+    def left(self) -> int:
+        """Bytes that are here, unread."""
+        return len(self.buffer) - self.position
+
+    def need(self, size: int) -> bool:
+        """Make `size` unread bytes available; False where the file ends, or fails, before them."""
+        missing = size - self.left
+        if missing <= 0:
+            return True
+        parts = [self.buffer[self.position :]]
+        self._base += self.position
+        self.position = 0
+        while missing > 0:
+            try:
+                chunk = self._read(max(_CHUNK, min(missing, MAX_BLOCK)))
+            except (OSError, ValueError) as error:
+                self.error = _words(error)
+                break
+            if chunk is None:
+                self.error = "the stream has nothing to read and does not wait for more (it is non-blocking)"
+                break
+            if not chunk:
+                break
+            parts.append(chunk)
+            missing -= len(chunk)
+        self.buffer = b"".join(parts)
+        return missing <= 0
+
+
+class Capture:
+    """An open capture file: iterate it once for its frames. Made by `open_capture`.
+
+    name: as the user knows the file.
+    format: "pcap" or "pcapng".
+    problems: what was wrong so far, in file order (see `MAX_PROBLEMS`).
+    frames: how many frames were handed out so far.
+    first_ns: the earliest time of any frame so far, None before the first.
+    skipped: why frames were not used, and how many, kept by those who decode them (`conversations.read`).
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, *, owned: bool) -> None:
+        self.name: Final = name
+        self.format = ""
+        self.problems: list[Problem] = []
+        self.frames = 0
+        self.first_ns: int | None = None
+        self.skipped: Counter[str] = Counter()
+        self._last_ns: int | None = None
+        self._declared_end_ns: int | None = None
+        self._more_problems = 0
+        self._stream = stream
+        self._owned = owned
+        self._source = _Source(stream)
+        self._frames = self._begin()
+
+    # -- being an iterator and a context manager
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading; closes the file if `open_capture` opened it."""
+        if self._owned:
+            self._stream.close()
+
+    # -- what is known of the whole
+
+    @property
+    def end_ns(self) -> int | None:
+        """When the capture was stopped (ns), as far as read.
+
+        The latest end that a pcapng file states in its Interface Statistics Blocks; the time of the last
+        frame where it states none or an earlier one. None while there is neither.
+        """
+        ends = [end for end in (self._declared_end_ns, self._last_ns) if end is not None]
+        return max(ends, default=None)
+
+    @property
+    def end_declared(self) -> bool:
+        """Whether the file itself says when it was stopped, so that silence at its end is known."""
+        return self._declared_end_ns is not None
+
+    @property
+    def offset(self) -> int:
+        """Bytes of the file consumed so far."""
+        return self._source.offset
+
+    # -- reading
+
+    def _begin(self) -> Iterator[Frame]:
+        source = self._source
+        source.need(4)
+        head = source.buffer[:4]
+        if source.error is not None:
+            raise self._fatal(f"cannot be read: {source.error}")
+        if not head:
+            raise self._fatal("an empty file")
+        if head == _SECTION_MAGIC:
+            self.format = "pcapng"
+            order = self._section_order()
+            if order is None:
+                raise self._fatal(self._cut("the first section header", 12) or _BAD_ORDER)
+            length: int = struct.unpack_from(order + "I", source.buffer, 4)[0]
+            reason = _unusable_block(length, 28)
+            if reason is not None:
+                raise self._fatal(f"section header block with {reason}")
+            if not source.need(length):
+                raise self._fatal(self._cut("the first section header", length) or "")
+            return self._pcapng(order)
+        if head in _PCAP_MAGICS:
+            self.format = "pcap"
+            if not source.need(24):
+                raise self._fatal(self._cut("the file header", 24) or "")
+            order, scale, extra = _PCAP_MAGICS[head]
+            major, minor = struct.unpack_from(order + "HH", source.buffer, 4)
+            if major not in (2, 543):  # 543.0 is an early tcpdump's number for 2.x, which libpcap reads too
+                raise self._fatal(f"pcap version {major}.{minor} is not known (2.4 is the current one)")
+            return self._pcap(order, scale, extra, swapped=major == 543 or minor < 3, doubtful=minor == 3)
+        source.need(512)
+        raise self._fatal(_what_it_looks_like(source.buffer[:512]))
+
+    def _pcap(self, order: str, scale: int, extra: int, *, swapped: bool, doubtful: bool) -> Iterator[Frame]:
+        """Frames of a pcap file: 24 bytes of header, then records of 16 + `extra` bytes and the data.
+
+        Files of versions before 2.3 have the two lengths the other way round, those of 2.3 either way.
+        """
+        source = self._source
+        snaplen, network = struct.unpack_from(order + "II", source.buffer, 16)
+        linktype = network & 0xFFFF  # the upper half tells of a frame check sequence
+        limit = max(MIN_FRAME_LIMIT, min(snaplen, MAX_FRAME_LIMIT))
+        record = struct.Struct(order + "IIII")
+        header_size = record.size + extra
+        source.position = 24
+        while True:
+            if source.left < header_size and not source.need(header_size):
+                self._ended("a record header", header_size)
+                break
+            seconds, fraction, captured, length = record.unpack_from(source.buffer, source.position)
+            if swapped or (doubtful and captured > length):
+                captured, length = length, captured
+            if captured > limit:
+                self._problem(
+                    source.offset,
+                    f"a record of {captured} bytes, where {limit} is the limit; the file is damaged here and "
+                    "nothing after this place can be found",
+                )
+                break
+            size = header_size + captured
+            if source.left < size and not source.need(size):
+                self._ended("a record", size)
+                break
+            start = source.position + header_size
+            data = source.buffer[start : start + captured]
+            offset = source.offset
+            source.position += size
+            yield self._frame(
+                offset, seconds * 1_000_000_000 + fraction * scale, linktype, data, max(length, captured), 0
+            )
+        self._finish()
+
+    def _pcapng(self, order: str) -> Iterator[Frame]:
+        """Frames of a pcapng file, block by block; the first section header is already in the buffer."""
+        source = self._source
+        interfaces: list[_Interface | None] = []
+        first_number = 0  # of the section's first interface, counted through the file
+        readable = True  # False in a section of a version that is not known
+        untimed = False
+        while True:
+            if not source.need(8):
+                self._ended("a block header", 8)
+                break
+            kind_bytes = source.buffer[source.position : source.position + 4]
+            if kind_bytes == _SECTION_MAGIC:
+                new_order = self._section_order()
+                if new_order is None:
+                    cut = self._cut("a section header", 12)
+                    self._problem(
+                        source.offset, cut or f"{_BAD_ORDER}; nothing after this place can be found"
+                    )
+                    break
+                order = new_order
+            kind, length = struct.unpack_from(order + "II", source.buffer, source.position)
+            reason = _unusable_block(length, 12)
+            if reason is not None:
+                self._problem(
+                    source.offset,
+                    f"a block with {reason}; the file is damaged here and nothing after this place "
+                    "can be found",
+                )
+                break
+            if not source.need(length):
+                self._ended("a block", length)
+                break
+            buffer, start, offset = source.buffer, source.position, source.offset
+            end = start + length - 4
+            source.position += length
+            if struct.unpack_from(order + "I", buffer, end)[0] != length:
+                self._problem(
+                    offset, f"a block whose two lengths differ ({length} and then another); block not used"
+                )
+                if kind == _IDB:
+                    interfaces.append(None)  # its number is taken all the same
+                continue
+
+            if kind == _SHB:
+                if length < 28:
+                    self._problem(offset, f"a section header block of {length} bytes, too short; not used")
+                    readable = False
+                    continue
+                first_number += len(interfaces)
+                interfaces = []
+                major, minor = struct.unpack_from(order + "HH", buffer, start + 12)
+                readable = major == 1
+                if not readable:
+                    self._problem(offset, f"a section of pcapng version {major}.{minor}, not known; not read")
+            elif not readable:
+                continue
+            elif kind == _EPB:
+                if length < 32:
+                    self._problem(offset, f"an enhanced packet block of {length} bytes, too short; not used")
+                    continue
+                which, high, low, captured, size = struct.unpack_from(order + "IIIII", buffer, start + 8)
+                interface = self._interface(interfaces, which, offset)
+                if interface is None:
+                    continue
+                data_at = start + 28
+                if captured > end - data_at:
+                    self._problem(
+                        offset,
+                        f"a packet of {captured} bytes in a block with room for {end - data_at}; not used",
+                    )
+                    continue
+                yield self._frame(
+                    offset,
+                    interface.time_ns(high << 32 | low),
+                    interface.linktype,
+                    buffer[data_at : data_at + captured],
+                    max(size, captured),
+                    interface.number,
+                )
+            elif kind == _SPB:
+                if length < 16:
+                    self._problem(offset, f"a simple packet block of {length} bytes, too short; not used")
+                    continue
+                interface = self._interface(interfaces, 0, offset)
+                if interface is None:
+                    continue
+                if not untimed:
+                    untimed = True
+                    self._problem(
+                        offset,
+                        "simple packet blocks carry no time: this and later ones get the time of the latest "
+                        "frame before them",
+                    )
+                size = struct.unpack_from(order + "I", buffer, start + 8)[0]
+                captured = min(size, interface.snaplen or size, end - start - 12)
+                data_at = start + 12
+                yield self._frame(
+                    offset,
+                    self._last_ns or 0,
+                    interface.linktype,
+                    buffer[data_at : data_at + captured],
+                    size,
+                    interface.number,
+                )
+            elif kind == _PB:
+                if length < 32:
+                    self._problem(offset, f"a packet block of {length} bytes, too short; not used")
+                    continue
+                which, _drops, high, low, captured, size = struct.unpack_from(
+                    order + "HHIIII", buffer, start + 8
+                )
+                interface = self._interface(interfaces, which, offset)
+                if interface is None:
+                    continue
+                data_at = start + 28
+                if captured > end - data_at:
+                    self._problem(
+                        offset,
+                        f"a packet of {captured} bytes in a block with room for {end - data_at}; not used",
+                    )
+                    continue
+                yield self._frame(
+                    offset,
+                    interface.time_ns(high << 32 | low),
+                    interface.linktype,
+                    buffer[data_at : data_at + captured],
+                    max(size, captured),
+                    interface.number,
+                )
+            elif kind == _IDB:
+                if len(interfaces) >= MAX_INTERFACES:
+                    self._problem(offset, f"more than {MAX_INTERFACES} interfaces in a section; not used")
+                    continue
+                described: _Interface | None = None
+                if length < 20:
+                    self._problem(offset, f"an interface block of {length} bytes, too short; not used")
+                else:
+                    described = self._describe(order, buffer, start, end, offset)
+                    described.number = first_number + len(interfaces)
+                interfaces.append(described)
+            elif kind == _ISB:
+                if length < 24:
+                    self._problem(
+                        offset, f"an interface statistics block of {length} bytes, too short; not used"
+                    )
+                    continue
+                which = struct.unpack_from(order + "I", buffer, start + 8)[0]
+                interface = self._interface(interfaces, which, offset)
+                if interface is None:
+                    continue
+                for code, value in self._options(order, buffer, start + 20, end, offset):
+                    if code == 3 and len(value) == 8:  # isb_endtime
+                        high, low = struct.unpack(order + "II", value)
+                        stopped = interface.time_ns(high << 32 | low)
+                        if self._declared_end_ns is None or stopped > self._declared_end_ns:
+                            self._declared_end_ns = stopped
+        self._finish()
+
+    def _section_order(self) -> str | None:
+        """Byte order of the section whose header begins here; None where it is cut or makes no sense."""
+        source = self._source
+        if not source.need(12):
+            return None
+        magic = source.buffer[source.position + 8 : source.position + 12]
+        return {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}.get(magic)
+
+    def _interface(self, interfaces: list[_Interface | None], which: int, offset: int) -> _Interface | None:
+        if which < len(interfaces):
+            interface = interfaces[which]
+            if interface is not None:
+                return interface
+        self._problem(offset, f"a block of interface {which}, which is not described before it; not used")
+        return None
+
+    def _describe(self, order: str, buffer: bytes, start: int, end: int, offset: int) -> _Interface:
+        """An Interface Description Block: link type, snaplen, if_tsresol (9), if_tsoffset (14)."""
+        linktype, _reserved, snaplen = struct.unpack_from(order + "HHI", buffer, start + 8)
+        interface = _Interface(0, linktype, snaplen)
+        for code, value in self._options(order, buffer, start + 16, end, offset):
+            if code == 9 and len(value) == 1:
+                exponent = value[0] & 0x7F
+                base = 2 if value[0] & 0x80 else 10
+                if base == 10 and exponent <= 9:
+                    interface.scale, interface.divide = 10 ** (9 - exponent), 1
+                else:
+                    interface.scale, interface.divide = 1_000_000_000, base**exponent
+            elif code == 14 and len(value) == 8:
+                interface.offset_ns = struct.unpack(order + "q", value)[0] * 1_000_000_000
+        return interface
+
+    def _options(
+        self, order: str, buffer: bytes, at: int, end: int, offset: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """Code and value of each option between `at` and `end`; a list that breaks off is a problem."""
+        while end - at >= 4:
+            code, size = struct.unpack_from(order + "HH", buffer, at)
+            if code == 0:
+                return
+            at += 4
+            if size > end - at:
+                self._problem(offset, f"an option of {size} bytes where {end - at} are left; not used")
+                return
+            yield code, buffer[at : at + size]
+            at += (size + 3) & ~3
+
+    def _frame(
+        self, offset: int, time_ns: int, linktype: int, data: bytes, length: int, interface: int
+    ) -> Frame:
+        self.frames += 1
+        if self._last_ns is None or self.first_ns is None:
+            self.first_ns = self._last_ns = time_ns
+        elif time_ns > self._last_ns:
+            self._last_ns = time_ns
+        elif time_ns < self.first_ns:
+            self.first_ns = time_ns
+        return Frame(self.frames, offset, time_ns, linktype, data, length, interface)
+
+    # -- what went wrong
+
+    def _problem(self, offset: int, reason: str) -> None:
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(self.name, offset, reason))
+        else:
+            self._more_problems += 1
+
+    def _cut(self, what: str, size: int) -> str | None:
+        """The words for a file that ends, or fails, before `size` bytes of `what`; None if they are there."""
+        source = self._source
+        if source.left >= size:
+            return None
+        if source.error is not None:
+            return f"cannot be read further: {source.error}"
+        return f"the file is cut inside {what}: {source.left} of {size} bytes are there"
+
+    def _ended(self, what: str, size: int) -> None:
+        """The file has ended before `size` more bytes: a problem unless it ended between two records."""
+        if self._source.left or self._source.error is not None:
+            self._problem(self._source.offset, self._cut(what, size) or "")
+            self._source.position = len(self._source.buffer)
+
+    def _finish(self) -> None:
+        if self._more_problems:
+            reason = f"{self._more_problems} more problems before this place, not listed"
+            self.problems.append(Problem(self.name, self._source.offset, reason))
+            self._more_problems = 0
+
+    def _fatal(self, reason: str) -> CaptureError:
+        return CaptureError(self.name, self._source.offset, reason)
+
+
+def open_capture(source: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> Capture:
+    """Open a pcap or pcapng file for reading, from front to back.
+
+    source: a path, `-` for standard input, or a binary stream (never seeked, not closed).
+    name: how problems call it; by default the path, or "standard input".
+
+    Raises CaptureError where nothing can be used: missing, unreadable, empty, a directory, or not a capture.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        if path == "-":
+            return Capture(sys.stdin.buffer, name or "standard input", owned=False)
+        name = name or path
+        try:
+            stream: BinaryIO = Path(path).open("rb", buffering=0)  # noqa: SIM115  # the Capture closes it
+        except (OSError, ValueError) as error:
+            raise CaptureError(name, 0, _words(error)) from error
+        try:
+            return Capture(stream, name, owned=True)
+        except BaseException:
+            stream.close()
+            raise
+    if name is None:
+        stream_name = getattr(source, "name", None)
+        name = stream_name if isinstance(stream_name, str) else "stream"
+    return Capture(source, name, owned=False)
+
+
+_SHB: Final = 0x0A0D0D0A
+_IDB: Final = 1
+_PB: Final = 2
+_SPB: Final = 3
+_ISB: Final = 5
+_EPB: Final = 6
+
+_SECTION_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
+_BAD_ORDER: Final = "a section header without a byte-order mark"
+
+# magic as it lies in the file -> byte order, nanoseconds a unit of fraction, bytes a record header is longer
+_PCAP_MAGICS: Final[dict[bytes, tuple[str, int, int]]] = {
+    b"\xa1\xb2\xc3\xd4": (">", 1000, 0),
+    b"\xd4\xc3\xb2\xa1": ("<", 1000, 0),
+    b"\xa1\xb2\x3c\x4d": (">", 1, 0),
+    b"\x4d\x3c\xb2\xa1": ("<", 1, 0),
+    # A. Kuznetsov's libpcap for old Linux: interface index, protocol, packet type after the lengths.
+    b"\xa1\xb2\xcd\x34": (">", 1000, 8),
+    b"\x34\xcd\xb2\xa1": ("<", 1000, 8),
+}
+
+_COMPRESSED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"BZh": "bzip2",
+    b"PK\x03\x04": "zip",
+}
+
+_OTHER_CAPTURES: Final = {
+    b"snoop\x00\x00\x00": "Solaris snoop",
+    b"GMBU": "Microsoft Network Monitor 2",
+    b"RTSS": "Microsoft Network Monitor 1",
+    b"XCP\x00": "NetXRay",
+    b"\xa1\xe2\xcb\x12": "Endace or other pcap variant",
+}
+
+
+def _what_it_looks_like(head: bytes) -> str:
+    """Why a file with this beginning is not read, in words."""
+    for magic, kind in _COMPRESSED.items():
+        if head.startswith(magic):
+            return f"not read yet: {kind} compressed; decompress it first"
+    for magic, kind in _OTHER_CAPTURES.items():
+        if head.startswith(magic):
+            return f"not read yet: a capture of {kind}; convert it to pcapng first"
+    if head.startswith(b"\x7fELF"):
+        return "not a capture but a program"
+    if len(head) < 4:
+        return f"not a capture: only {len(head)} bytes"
+    if _is_text(head):
+        return "not a capture but text"
+    return f"not a capture: it begins with {head[:4].hex(' ')}, neither pcap nor pcapng"
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 3:  # else a character that the end of `head` cuts
+            return False
+        text = head[: error.start].decode()
+    return all(letter.isprintable() or letter in "\t\n\r\f\x1b" for letter in text)
+
+
+def _unusable_block(length: int, least: int) -> str | None:
+    """Why a block cannot have this total length, or None."""
+    if length < least:
+        return f"a length of {length}, where {least} is the least"
+    if length % 4:
+        return f"a length of {length}, not a multiple of 4"
+    if length > MAX_BLOCK:
+        return f"a length of {length}, where {MAX_BLOCK} is the limit"
+    return None
+
+
+def _words(error: Exception) -> str:
+    """An operating system's error in lower-case words."""
+    if isinstance(error, IsADirectoryError):
+        return "a directory, not a capture"
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{words[0].lower()}{words[1:]}"
+
+
+def _one_line(text: str) -> str:
+    """The text with everything that does not print made visible, so that it is one safe line."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )
