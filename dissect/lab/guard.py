@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# ruff: noqa: PTH - pathlib would be the largest import of a program that every start waits for
+# pathlib would be the largest import of a program that every start waits for:
+# ruff: noqa: PTH101, PTH102, PTH108, PTH110, PTH114, PTH118, PTH120, PTH208
 """The guard: a small process that outlives the main program just long enough to clean up after it.
 
 One guard stands between the main program and one peer. It makes a private temporary directory, starts the

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Record what a client and a server of the lab say to each other.
+
+Two recorders with one interface: `WireRecorder` reads the loopback interface (kernel times, needs
+CAP_NET_RAW), `RelayRecorder` stands between the two (no privilege, user-space times). `record_conversation`
+does the whole: server, recorder, client, wait, stop the recorder, and only then end the peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dissect.lab.errors import CannotRecord
+from dissect.lab.lab import Lab, Running
+from dissect.lab.processes import Exit, Line
+from dissect.lab.recorder import Connection, Recorder, Stopped
+from dissect.lab.relay import RelayRecorder
+from dissect.lab.wire import WireRecorder
+
+__all__ = [
+    "By",
+    "Connection",
+    "Recorder",
+    "Recording",
+    "RelayRecorder",
+    "Stopped",
+    "WireRecorder",
+    "can_record_wire",
+    "record_conversation",
+]
+
+
+WHY = {
+    Stopped.ENDED: "all connections had ended",
+    Stopped.DEADLINE: "the time was over, with a connection open",
+    Stopped.SIZE: "the next packet would have made the file too large",
+    Stopped.NO_CONNECTION: "the client did not connect",
+}
+"""What the file's comment says of the end."""
+
+
+class By(StrEnum):
+    """How to record."""
+
+    WIRE = "wire"
+    RELAY = "relay"
+    BEST = "best"
+    """On the wire where that is allowed, else through a relay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was recorded, and how. Times are Unix nanoseconds."""
+
+    path: Path
+    by: By
+    client: str
+    server: str
+    versions: dict[str, str | None]
+    """Peer -> what it said of its version."""
+    commands: dict[str, tuple[str, ...]]
+    """Peer -> its command, without this machine's paths: {tmp} stands for the peer's own directory."""
+    host: str
+    port: int
+    """Where the client connected to: the server's port, or the relay's."""
+    started_ns: int
+    end_ns: int
+    stopped: Stopped
+    connections: tuple[Connection, ...]
+    packets: int
+    bytes: int
+    dropped: int
+    failure: str | None
+    client_output: tuple[Line, ...]
+    server_output: tuple[Line, ...]
+    client_exit: Exit | None
+    """How the client ended before the recording was stopped; None if it was still alive then."""
+
+
+def can_record_wire() -> bool:
+    """Whether this process may open a packet socket."""
+    import socket
+
+    try:
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+    except OSError:
+        return False
+    return True
+
+
+def record_conversation(
+    client: str,
+    server: str | Running,
+    path: str | Path,
+    deadline_s: float,
+    *,
+    lab: Lab | None = None,
+    by: By = By.BEST,
+    max_bytes: int | None = None,
+    password: str | None = None,
+    client_password: str | None = None,
+    client_arguments: Sequence[str] = (),
+    server_arguments: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    connect_s: float = 30.0,
+    grace_s: float = 0.3,
+) -> Recording:
+    """Let `client` talk to `server` once and write the conversation to `path`, a pcapng file.
+
+    The recording stops when every connection has been over for `grace_s`, when `deadline_s` have passed since
+    the first connection, or before the file grows beyond `max_bytes`; the file's comment says which. Only
+    then are the peers ended, so nothing of that is in the file.
+
+    client: a peer's name. server: a peer's name, or one that runs already, which then stays. lab: where to
+    start them; without it one is made for this recording. password: the server asks for it, and the client
+    gives it, or `client_password`. Raises the lab's errors, one line each.
+    """
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab()) if lab is None else lab
+        lab.check(client)
+        if isinstance(server, Running):
+            running = server
+        else:
+            running = lab.start(server, host=host, port=port, password=password, arguments=server_arguments)
+            stack.callback(running.stop, 0.5)
+        assert running.port is not None
+        versions = {client: lab.version(client), running.name: running.version}
+        if by is By.BEST:
+            by = By.WIRE if can_record_wire() else By.RELAY
+        comment = _comment(client, running.name, versions, deadline_s, max_bytes)
+        recorder: Recorder
+        if by is By.WIRE:
+            recorder = WireRecorder(running.port, path, max_bytes=max_bytes, comment=comment)
+        else:
+            recorder = RelayRecorder(
+                (running.host, running.port), path, host=running.host, max_bytes=max_bytes, comment=comment
+            )
+        # The client's display must be there before: its start is no part of the conversation.
+        if lab.peers[client].needs is not None:
+            lab.shared_display()
+        with recorder:
+            to = recorder.port if isinstance(recorder, RelayRecorder) else running.port
+            spoken = client_password if client_password is not None else password
+            if spoken is not None and lab.peers[client].password is None:
+                spoken = None
+            visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
+            stack.callback(visitor.stop, 0.5)
+            stopped = recorder.wait(
+                deadline_s,
+                connect_s=connect_s,
+                grace_s=grace_s,
+                still_coming=lambda: visitor.alive and running.alive,
+            )
+            client_exit = visitor.exited
+            recorder.stop(reason=WHY[stopped])
+        visitor.stop(0.5)
+        if recorder.started_ns is None or recorder.end_ns is None:
+            raise CannotRecord(f"{path}: nothing was recorded")
+        return Recording(
+            path=Path(path),
+            by=by,
+            client=client,
+            server=running.name,
+            versions=versions,
+            commands={client: _portable(visitor), running.name: _portable(running)},
+            host=running.host,
+            port=to,
+            started_ns=recorder.started_ns,
+            end_ns=recorder.end_ns,
+            stopped=stopped,
+            connections=tuple(recorder.connections),
+            packets=recorder.packets,
+            bytes=recorder.bytes,
+            dropped=recorder.dropped,
+            failure=recorder.failure,
+            client_output=tuple(visitor.output),
+            server_output=tuple(running.output),
+            client_exit=client_exit,
+        )
+
+
+def _comment(
+    client: str, server: str, versions: dict[str, str | None], deadline_s: float, max_bytes: int | None
+) -> str:
+    def named(name: str) -> str:
+        return f"{name} {versions[name]}" if versions[name] else name
+
+    limits = f"{deadline_s:g} s"
+    if max_bytes is not None:
+        limits += f" or {max_bytes} bytes"
+    return f"{named(client)} to {named(server)}, at most {limits}"
+
+
+def _portable(running: Running) -> tuple[str, ...]:
+    """The command with the directories of this machine taken out."""
+    argv = [text.replace(str(running.directory), "{tmp}") for text in running.command]
+    return (Path(argv[0]).name, *argv[1:])
