@@ -145,7 +145,8 @@ class _Version(argparse.Action):
             number = version("firstbyte")
         except PackageNotFoundError:
             number = "(not installed: run from its sources)"
-        parser.exit(PASS, f"firstbyte {number}\n")
+        print(f"firstbyte {number}")  # argparse's own way out is stderr
+        parser.exit(PASS)
 
 
 if __name__ == "__main__":
