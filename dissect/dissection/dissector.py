@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One conversation: recognise each side, drive the sessions that fit, remember what a verdict needs.
+
+Each side is recognised by its own first bytes, never by the port and never by what the other side says. Where
+both speak one protocol, one session reads both. Where they do not, each side is read by a session of its own
+protocol that hears only that side: so a SPICE server's error reply to a VNC client is the server's, and read.
+
+Bytes are held back until the sides are known (at most `HOLD` bytes); their times are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dissect.capture.conversations import (
+    Bytes,
+    Closed,
+    Conversation,
+    Ended,
+    Established,
+    Event,
+    Lost,
+    Reset,
+)
+from dissect.dissection.opaque import OpaqueStream
+from dissect.dissection.recognise import ENOUGH, TITLES, recognise
+from dissect.rfb import messages as rfb_messages
+from dissect.rfb.session import RfbSession
+from dissect.spice import link as spice_link
+from dissect.spice.session import SpiceSession
+from dissect.stream.recognition import No, NotYet, Recognition, Yes
+from dissect.stream.records import Message, Record
+from dissect.stream.side import Side
+
+HOLD = 1 << 16
+"""Bytes of a conversation that are held back at most until both sides are known."""
+
+MARKS = 4096
+"""How many (time, bytes sent by then) pairs are kept for a side; later ones replace the last."""
+
+BLACKLIST_REASONS = ("too many security failures", "too many authentication failures")
+"""A refusal of the address for its past (TigerVNC; RealVNC and TightVNC), whatever this client sent."""
+
+VERSION_SIZE = 12
+"""Bytes of an RFB ProtocolVersion."""
+
+
+class Stream(Protocol):
+    """What a session and an opaque stream have in common."""
+
+    def feed(self, side: Side, data: bytes, now: int) -> list[Record]: ...
+    def gap(self, side: Side, size: int, now: int) -> list[Record]: ...
+    def end(self, side: Side, now: int) -> list[Record]: ...
+
+
+class Reversed:
+    """An RFB session heard from the other end: the RFB server opened the TCP connection."""
+
+    def __init__(self, session: RfbSession) -> None:
+        self.session = session
+
+    def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
+        return self._turned(self.session.feed(side.other, data, now))
+
+    def gap(self, side: Side, size: int, now: int) -> list[Record]:
+        return self._turned(self.session.gap(side.other, size, now))
+
+    def end(self, side: Side, now: int) -> list[Record]:
+        return self._turned(self.session.end(side.other, now))
+
+    def _turned(self, records: list[Record]) -> list[Record]:
+        for record in records:
+            record.side = record.side.other
+        return records
+
+
+@dataclass(slots=True)
+class SideFacts:
+    """What one side did, for the verdict. Times are capture times in ns."""
+
+    spoke: str = "nothing"
+    because: str = "no byte was sent"
+    ambiguous: bool = False
+    """Whether it spoke too little to tell."""
+    first_ns: int | None = None
+    """Its first byte."""
+    sent: int = 0
+    """Bytes it sent, lost ones included."""
+    marks: list[tuple[int, int]] = field(default_factory=list)
+    """(time, bytes sent by then), ascending."""
+    closed_ns: int | None = None
+    reset_ns: int | None = None
+    error_ns: int | None = None
+    """The first byte of its error reply."""
+    error: str | None = None
+    """What the error reply says."""
+    blacklisted: str | None = None
+    """The reason with which it refused the address for its past."""
+    lost_start: bool = False
+    """Whether its first bytes are not in the capture."""
+
+    @property
+    def ended_ns(self) -> int | None:
+        """When it closed or reset, whichever came first."""
+        times = [time for time in (self.closed_ns, self.reset_ns) if time is not None]
+        return min(times) if times else None
+
+    def sent_by(self, time_ns: int) -> int:
+        """Bytes it had sent by `time_ns`."""
+        sent = 0
+        for mark_ns, total in self.marks:
+            if mark_ns > time_ns:
+                break
+            sent = total
+        return sent
+
+
+class Dissector:
+    """Push the events of one conversation in; records come out; `facts` is ready after `Ended`."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        self.facts = {side: SideFacts() for side in Side}
+        self.first_speaker: Side | None = None
+        self.established_ns: int | None = None
+        self.end_ns = conversation.start_ns
+        """When the conversation, or the capture, ended."""
+        self.open = True
+        """Whether the capture ended before the conversation did."""
+        self.reversed = False
+        self.turned: str | None = None
+        """Why client and server are the other way round than the capture guessed; None where they are not."""
+        self.rfb: RfbSession | None = None
+        """The session that reads both sides' RFB."""
+        self.spice: SpiceSession | None = None
+        """The session that reads both sides' SPICE."""
+        self._heads = {side: bytearray() for side in Side}
+        self._answers: dict[Side, Recognition] = {side: NotYet(1) for side in Side}
+        self._held: list[Bytes | Lost] = []
+        self._held_bytes = 0
+        self._past_version: Side | None = None
+        self._streams: dict[Side, Stream] | None = None
+
+    # --- events in
+
+    def push(self, event: Event) -> list[Record]:
+        """Take one event; returns the records that it completes. `Ended` must be the last."""
+        match event:
+            case Established():
+                self.established_ns = event.time_ns
+            case Bytes():
+                self._bytes(event)
+                return self._drive(event)
+            case Lost():
+                facts = self._facts_of(event.side)
+                facts.lost_start = facts.lost_start or not facts.sent
+                facts.sent += event.size
+                self._mark(facts, event.time_ns)
+                return self._drive(event)
+            case Closed():
+                facts = self._facts_of(event.side)
+                if facts.closed_ns is None:
+                    facts.closed_ns = event.time_ns
+            case Reset():
+                facts = self._facts_of(event.side)
+                if facts.reset_ns is None:
+                    facts.reset_ns = event.time_ns
+            case Ended():
+                return self._end(event)
+            case _:
+                pass
+        return []
+
+    def _bytes(self, event: Bytes) -> None:
+        side, facts = event.side, self._facts_of(event.side)
+        if facts.first_ns is None:
+            facts.first_ns = event.time_ns
+            self.first_speaker = self.first_speaker or side
+        facts.sent += len(event.data)
+        self._mark(facts, event.time_ns)
+        if self._streams is None:
+            head = self._heads[side]
+            head += event.data[: ENOUGH - len(head)]
+            if facts.sent > VERSION_SIZE and self._past_version is None:
+                self._past_version = side
+            if isinstance(self._answers[side], NotYet):
+                lost = facts.lost_start
+                self._answers[side] = No("its first bytes were lost") if lost else recognise(bytes(head))
+
+    def _mark(self, facts: SideFacts, time_ns: int) -> None:
+        time_ns = max(time_ns, facts.marks[-1][0]) if facts.marks else time_ns
+        if len(facts.marks) >= MARKS:
+            facts.marks.pop()
+        facts.marks.append((time_ns, facts.sent))
+
+    def _drive(self, event: Bytes | Lost) -> list[Record]:
+        if self._streams is not None:
+            return self._feed(event)
+        self._held.append(event)
+        self._held_bytes += len(event.data) if isinstance(event, Bytes) else 0
+        if self._held_bytes > HOLD or self._known():
+            return self._decide(ended=False)
+        return []
+
+    def _known(self) -> bool:
+        """Whether both sides are known, and for RFB also which of them is the RFB server."""
+        if any(isinstance(answer, NotYet) for answer in self._answers.values()):
+            return False
+        both_rfb = all(
+            isinstance(answer, Yes) and answer.protocol == "rfb" for answer in self._answers.values()
+        )
+        return not both_rfb or self._past_version is not None
+
+    def _end(self, event: Ended) -> list[Record]:
+        self.end_ns, self.open = event.time_ns, event.open
+        records = self._decide(ended=True) if self._streams is None else []
+        assert self._streams is not None
+        for side, stream in self._streams.items():
+            records += self._seen(stream.end(side, event.time_ns))
+        return records
+
+    # --- who speaks what
+
+    def _decide(self, *, ended: bool) -> list[Record]:
+        for side, answer in self._answers.items():
+            facts = self.facts[side]
+            if isinstance(answer, NotYet) and (ended or self._heads[side]):
+                answer = recognise(bytes(self._heads[side]), ended=True)
+                facts.ambiguous = isinstance(answer, No) and bool(self._heads[side])
+            match answer:
+                case Yes(protocol, because):
+                    facts.spoke, facts.because = protocol, because
+                case No(because):
+                    facts.spoke = "other" if facts.sent else "nothing"
+                    facts.because = because
+                case NotYet():
+                    facts.spoke = "nothing"
+        self._orient()
+        self._streams = self._choose()
+        records: list[Record] = []
+        for event in self._held:
+            records += self._feed(event)
+        self._held.clear()
+        return records
+
+    def _orient(self) -> None:
+        """Find a reversed RFB connection; where the roles are only guessed, put them right by evidence."""
+        spoke = {facts.spoke for facts in self.facts.values()}
+        if spoke == {"rfb"}:
+            # Only the RFB server has more to say after its version before it is answered.
+            server = self._past_version or self.first_speaker
+            if server is Side.CLIENT:
+                if self.conversation.roles_from == "port":
+                    self._turn("the side that went on after its ProtocolVersion is the server")
+                else:
+                    self.reversed = True
+        elif spoke == {"spice"} and self.first_speaker is Side.SERVER:
+            if self.conversation.roles_from == "port":
+                self._turn("the side that sent REDQ first is the client")
+
+    def _turn(self, why: str) -> None:
+        self.turned = why
+        self.facts = {side: self.facts[side.other] for side in Side}
+        if self.first_speaker is not None:
+            self.first_speaker = self.first_speaker.other
+
+    def _facts_of(self, captured: Side) -> SideFacts:
+        return self.facts[self.side_of(captured)]
+
+    def side_of(self, captured: Side) -> Side:
+        """The side as it was found to be, of a side as the capture had it."""
+        return captured.other if self.turned else captured
+
+    @property
+    def client(self) -> str:
+        return self.conversation.server if self.turned else self.conversation.client
+
+    @property
+    def server(self) -> str:
+        return self.conversation.client if self.turned else self.conversation.server
+
+    def _choose(self) -> dict[Side, Stream]:
+        spoke = {side: facts.spoke for side, facts in self.facts.items()}
+        if set(spoke.values()) == {"rfb"}:
+            self.rfb = RfbSession()
+            both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
+            return dict.fromkeys(Side, both)
+        if set(spoke.values()) == {"spice"}:
+            self.spice = SpiceSession()
+            return dict.fromkeys(Side, self.spice)
+        return {side: self._alone(side, spoke[side]) for side in Side}
+
+    @staticmethod
+    def _alone(side: Side, protocol: str) -> Stream:
+        """A reader for one side whose peer speaks something else, or nothing."""
+        match protocol:
+            case "rfb":
+                return RfbSession(foreign_client=side is Side.SERVER)
+            case "spice":
+                return SpiceSession()
+            case _:
+                return OpaqueStream(side, protocol, TITLES[protocol])
+
+    # --- records out
+
+    def _feed(self, event: Bytes | Lost) -> list[Record]:
+        assert self._streams is not None
+        side = self.side_of(event.side)
+        stream = self._streams[side]
+        if isinstance(event, Bytes):
+            self._error_of_foreign(side, event)
+            return self._seen(stream.feed(side, event.data, event.time_ns))
+        return self._seen(stream.gap(side, event.size, event.time_ns))
+
+    def _error_of_foreign(self, side: Side, event: Bytes) -> None:
+        """An error reply in a protocol that is only named: a TLS alert, an HTTP status of 400 or more."""
+        facts = self.facts[side]
+        if facts.error_ns is not None or facts.first_ns != event.time_ns:
+            return
+        head = bytes(event.data[:12])
+        if facts.spoke == "tls" and head[:1] == b"\x15":
+            facts.error_ns, facts.error = event.time_ns, "a TLS alert"
+        elif facts.spoke == "http" and head[:7] == b"HTTP/1." and head[9:10] in (b"4", b"5"):
+            facts.error_ns, facts.error = event.time_ns, f"HTTP status {head[9:12].decode('ascii', 'replace')}"
+
+    def _seen(self, records: list[Record]) -> list[Record]:
+        for record in records:
+            if isinstance(record, Message) and record.parts:
+                self._note(record)
+        return records
+
+    def _note(self, message: Message) -> None:
+        """Remember an error reply, and tell a refusal of the address from it."""
+        facts = self.facts[message.side]
+        match message.parts[-1].cls:
+            case spice_link.SpiceLinkReply if message["error"]:
+                facts.error_ns = message.first_ns
+                facts.error = message.fields()["error_name"]
+            case rfb_messages.SecurityTypes if not message["number_of_security_types"]:
+                facts.error_ns, facts.error = message.first_ns, "no security type"
+            case rfb_messages.SecurityType33 if not message["security_type"]:
+                facts.error_ns, facts.error = message.first_ns, "security type 0"
+            case rfb_messages.FailureReason:
+                reason = message.fields()["reason"]
+                if any(known in reason.lower() for known in BLACKLIST_REASONS):
+                    facts.blacklisted = reason
+                elif facts.error_ns is not None:
+                    facts.error = f'"{reason}"'
+            case _:
+                pass

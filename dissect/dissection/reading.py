@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A capture in, dissected conversations out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dissect.capture.conversations import Bytes, Closed, Conversation, Ended, Event, Lost, Opened, Reset
+from dissect.dissection.dissector import Dissector
+from dissect.dissection.verdict import Verdict, judge
+from dissect.stream.records import Record
+from dissect.stream.side import Side
+
+
+@dataclass(slots=True)
+class Ending:
+    """How one side left: its FIN or RST, and when (ns)."""
+
+    side: Side
+    how: str
+    time_ns: int
+
+
+@dataclass(slots=True)
+class Dissected:
+    """One finished conversation: its records in order, how it ended, and the verdict."""
+
+    conversation: Conversation
+    verdict: Verdict
+    records: list[Record] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
+    established_ns: int | None = None
+    end_ns: int = 0
+    open: bool = True
+    """Whether the capture ended first."""
+
+
+def dissect(events: Iterable[Event], *, records: bool = True, only: int | None = None) -> Iterator[Dissected]:
+    """Dissect the events of any number of conversations; each is yielded when it has ended.
+
+    `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length of
+    a conversation). `only`: the one conversation that is wanted, by its number.
+    """
+    live: dict[Conversation, tuple[Dissector, Dissected]] = {}
+    for event in events:
+        conversation = event.conversation
+        if only is not None and conversation.index != only:
+            continue
+        if isinstance(event, Opened):
+            dissector = Dissector(conversation)
+            live[conversation] = dissector, Dissected(conversation, None)  # type: ignore[arg-type]
+        dissector, result = live[conversation]
+        found = dissector.push(event)
+        if records:
+            result.records += found
+        match event:
+            case Closed() | Reset():
+                how = "close" if isinstance(event, Closed) else "reset"
+                result.endings.append(Ending(event.side, how, event.time_ns))
+            case Ended():
+                del live[conversation]
+                if dissector.turned:
+                    for ending in result.endings:
+                        ending.side = ending.side.other
+                result.verdict = judge(dissector)
+                result.established_ns = dissector.established_ns
+                result.end_ns, result.open = dissector.end_ns, dissector.open
+                yield result
+            case Bytes() | Lost():
+                pass

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a side speaks, by its first bytes: RFB, SPICE, and what else is met on their ports.
+
+Only the first bytes of a side are looked at, so `data` must begin where the side's stream begins.
+"""
+
+from __future__ import annotations
+
+from dissect.rfb.session import recognise as recognise_rfb
+from dissect.spice.session import recognise as recognise_spice
+from dissect.stream.recognition import No, NotYet, Recognition, Yes, magic
+
+ENOUGH = 2048
+"""Bytes after which no recogniser asks for more."""
+
+PROTOCOLS = ("rfb", "spice", "tls", "websocket", "http", "ssh")
+"""The names that `recognise` says yes with."""
+
+TITLES = {
+    "rfb": "RFB",
+    "spice": "SPICE",
+    "tls": "TLS",
+    "websocket": "WebSocket",
+    "http": "HTTP",
+    "ssh": "SSH",
+    "other": "something else",
+    "nothing": "nothing",
+}
+"""How the names of the contract are written in a sentence."""
+
+_METHODS = tuple(
+    method + b" " for method in (b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH")
+)
+
+recognise_ssh = magic("ssh", b"SSH-")
+_recognise_http = magic("http", *_METHODS, b"HTTP/1.")
+
+
+def recognise_tls(data: bytes) -> Recognition:
+    """A TLS record: handshake (22) or alert (21), version 3.x, a length that is allowed. RFC 8446, 5.1."""
+    wanted = ({21, 22}, {3}, {0, 1, 2, 3, 4})
+    for byte, allowed in zip(data, wanted, strict=False):
+        if byte not in allowed:
+            return No(f"begins with {data[:3].hex(' ')}")
+    if len(data) < 5:
+        return NotYet(5 - len(data))
+    length = int.from_bytes(data[3:5], "big")
+    if not 2 <= length <= 1 << 14:
+        return No(f"a TLS record of {length} bytes does not exist")
+    return Yes("tls", f"begins with a TLS {'alert' if data[0] == 21 else 'handshake'} record")
+
+
+def recognise_http(data: bytes) -> Recognition:
+    """HTTP/1, and the opening handshake of WebSocket within it (RFC 6455, 4)."""
+    answer = _recognise_http(data)
+    if not isinstance(answer, Yes):
+        return answer
+    head, end, _ = data.partition(b"\r\n\r\n")
+    if not end and len(data) < ENOUGH:
+        return NotYet(1)
+    lines = head.split(b"\r\n")
+    upgrade = any(
+        key.strip().lower() == b"upgrade" and b"websocket" in value.lower()
+        for key, _, value in (line.partition(b":") for line in lines[1:])
+    )
+    if lines[0].startswith(b"HTTP/1."):
+        upgrade = upgrade and lines[0].split(b" ")[1:2] == [b"101"]
+    if upgrade:
+        return Yes("websocket", "asks for an upgrade to WebSocket")
+    return answer
+
+
+RECOGNISERS = {
+    "rfb": recognise_rfb,
+    "spice": recognise_spice,
+    "tls": recognise_tls,
+    "http": recognise_http,
+    "ssh": recognise_ssh,
+}
+
+
+def recognise(data: bytes, *, ended: bool = False) -> Recognition:
+    """What a stream that begins with `data` is.
+
+    `ended`: no more will come. Then what is left of several possibilities decides: one protocol only could
+    have begun like this, or nobody can tell.
+    """
+    if not data:
+        return No("no byte was sent") if ended else NotYet(1)
+    candidates: dict[str, int] = {}
+    for name, recogniser in RECOGNISERS.items():
+        match recogniser(data):
+            case Yes() as yes:
+                return yes
+            case NotYet(more):
+                candidates[name] = more
+            case No():
+                pass
+    if candidates and not ended and len(data) < ENOUGH:
+        return NotYet(min(candidates.values()))
+    if len(candidates) == 1:
+        (name,) = candidates
+        return Yes(name, f"{data!r} is how {TITLES[name]} begins, as far as it goes")
+    if candidates:
+        names = " or ".join(TITLES[name] for name in candidates)
+        return No(f"{data!r} may be the beginning of {names}")
+    return No(f"begins with {data[:12]!r}")
