@@ -15,7 +15,7 @@ from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.records import Message, Part
 from dissect.stream.recognition import magic
-from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Wrong, one
+from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Want, Wrong, one
 from dissect.stream.side import Side
 
 recognise = magic("rfb", b"RFB ")
@@ -56,7 +56,7 @@ def _read_version(session: RfbSession, flow: Flow) -> Reading:
         checked = len(have)
         if checked == len(pattern):
             return (yield from flow.packet(messages.ProtocolVersion))
-        yield checked + 1
+        yield Want(checked + 1, messages.ProtocolVersion.title(), len(pattern))
 
 
 _read_version.expects = (messages.ProtocolVersion,)  # type: ignore[attr-defined]

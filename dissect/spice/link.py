@@ -62,9 +62,17 @@ def _channel_names(values: Mapping[str, Any]) -> Mapping[int, str]:
 
 
 def _capabilities(fixed: int) -> list[Any]:
-    """Both capability lists, `caps_offset` bytes after the struct's first byte; `fixed` is the struct's size."""
+    """Both capability lists, `caps_offset` bytes after the struct's first byte; `fixed` is the struct's size.
+
+    Where there are no capabilities the offset says nothing (spice-server's error reply has 0 there).
+    """
+
+    def before(packet: Any) -> int:
+        some = packet.num_common_caps or packet.num_channel_caps
+        return int(packet.caps_offset) - fixed if some else 0
+
     return [
-        StrLenField("before_caps", b"", length_from=lambda p: p.caps_offset - fixed),
+        StrLenField("before_caps", b"", length_from=before),
         BitNamesField(
             "common_caps",
             LEIntField("", 0),

@@ -37,7 +37,7 @@ def _link(cls: type[link.SpiceLinkPacket], least: int) -> Any:
             raise Wrong(f"size {size} is over the limit of {link.SIZE_LIMIT} bytes", 12, name)
         end = at + size
         if len(flow.buffer) < end:
-            yield Want(end, name)
+            yield Want(end, name, end)
         head = Part(link.SpiceLinkHeader, 0, at)
         if header["major_version"] != constants.VERSION_MAJOR:
             version = f"{header['major_version']}.{header['minor_version']}"
@@ -74,7 +74,7 @@ def _data(side: Side) -> Any:
             raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", at - 4, shown)
         end = at + size
         if len(flow.buffer) < end:
-            yield Want(end, shown)
+            yield Want(end, shown, end)
         head = Part(header, 0, at)
         if name is None:
             why = f"the {session.channel_name} channel has no {side} message {number}"

@@ -49,13 +49,18 @@ class Framed:
 
 
 class Want(int):
-    """How many bytes a reader wants; `known` names the message where this is its whole size."""
+    """How many bytes a reader wants before it is called again, counted from the message's first.
 
-    known: str | None
+    `name` is the message's, where it is known by now; `total` its whole size, where that is known.
+    """
 
-    def __new__(cls, size: int, known: str | None = None) -> Want:
+    name: str | None
+    total: int | None
+
+    def __new__(cls, size: int, name: str | None = None, total: int | None = None) -> Want:
         want = super().__new__(cls, size)
-        want.known = known
+        want.name = name
+        want.total = total
         return want
 
 
@@ -154,7 +159,7 @@ class Flow:
             try:
                 _, end = layout.decode(self.buffer)
             except Short as short:
-                yield Want(short.needed, name if short.exact else None)
+                yield Want(short.needed, name, short.needed if short.exact else None)
             except Malformed as bad:
                 raise Wrong(bad.why, bad.at, name) from None
             else:
@@ -236,10 +241,10 @@ class Session(ABC):
         flow = self._flows[side]
         if size <= 0:
             return out
-        known = flow.want.known if flow.reading is not None else None
-        left = int(flow.want) - len(flow.buffer)
-        if flow.skip is None and known is not None and self.table[self.state].stays and size <= left:
-            total, have = int(flow.want), len(flow.buffer)
+        known, total = (flow.want.name, flow.want.total) if flow.reading is not None else (None, None)
+        left = (total or 0) - len(flow.buffer)
+        if flow.skip is None and known is not None and total is not None and self.table[self.state].stays and size <= left:
+            have = len(flow.buffer)
             first = flow.times(have)[0] if have else now
             flow.reading, flow.want = None, Want(0)
             flow.skip = (known, flow.offset, total, have, first)
@@ -336,7 +341,8 @@ class Session(ABC):
                 # A reader that refuses at once need not be a generator.
                 flow.reading, flow.want = reader(self, flow), Want(1)
             while len(flow.buffer) >= flow.want:
-                flow.want = next(flow.reading)  # type: ignore[assignment]
+                want = next(flow.reading)
+                flow.want = want if isinstance(want, Want) else Want(want)
                 if flow.want > self.limits.message:
                     raise Wrong(
                         f"a message of {int(flow.want)} bytes is over the limit of {self.limits.message}"
@@ -441,9 +447,9 @@ class Session(ABC):
             elif flow.reading is None:
                 self._run_on(flow, NOT_DECODED, self._waiting(flow), have)
             else:
-                least = "" if flow.want.known else "at least "
-                name = flow.want.known or self._expected(flow)
-                self._run_on(flow, name, f"incomplete: {have} of {least}{int(flow.want)} bytes", have)
+                size = f"at least {int(flow.want)}" if flow.want.total is None else str(flow.want.total)
+                name = flow.want.name or self._expected(flow)
+                self._run_on(flow, name, f"incomplete: {have} of {size} bytes", have)
         if flow.run is not None:
             run = flow.run
             out.append(
