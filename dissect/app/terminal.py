@@ -119,9 +119,9 @@ def duration(ns: int, *, censored: bool = False) -> str:
         if "." in shown and ns * 10**decimals % unit == 0:
             shown = shown.rstrip("0").rstrip(".")  # "20 s": the zeros would claim a measured precision
         return f"{sign}{shown} {name}"
-    seconds = (ns + _SECOND // 2) // _SECOND
-    hours, minutes, seconds = seconds // 3600, seconds // 60 % 60, seconds % 60
-    parts = ((hours, "h"), (minutes, "min"), (0 if hours else seconds, "s"))
+    step = _SECOND if ns < 3599.5 * _SECOND else 60 * _SECOND  # past an hour, seconds say nothing
+    seconds = (ns + step // 2) // step * step // _SECOND
+    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s"))
     return sign + " ".join(f"{value} {name}" for value, name in parts if value)
 
 
