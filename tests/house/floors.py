@@ -27,7 +27,7 @@ LIBRARIES = {
     "dpkt": ("dissect.capture",),
     "matplotlib": ("dissect.timing",),
     "numpy": ("dissect.timing",),
-    "cryptography": ("dissect.rfb", "dissect.spice", "dissect.lab"),
+    "cryptography": ("dissect.rfb", "dissect.spice", "dissect.replay", "dissect.lab"),
 }
 """What is not of the standard library, and the rooms or modules that may import it."""
 
