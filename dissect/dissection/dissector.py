@@ -299,6 +299,8 @@ class Dissector:
                 return RfbSession(foreign_client=side is Side.SERVER)
             case "spice":
                 return SpiceSession()
+            case "other" | "nothing":
+                return OpaqueStream(side, protocol, "its protocol is not known here")
             case _:
                 return OpaqueStream(side, protocol, TITLES[protocol])
 

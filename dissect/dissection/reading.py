@@ -36,6 +36,23 @@ class Dissected:
     """Whether the capture ended first."""
 
 
+def chronological(records: Iterable[Record]) -> list[Record]:
+    """Records of both sides by the time of their last byte, each side's in the order of its stream.
+
+    A side's record is not placed before the one that precedes it in the stream, though reordered segments
+    may have brought its bytes earlier.
+    """
+    latest: dict[Side, int] = dict.fromkeys(Side, 0)
+    placed: list[tuple[int, int, Record]] = []
+    for side in Side:
+        mine = [record for record in records if record.side is side]
+        # Stable: a violation stays behind the message it is about.
+        for index, record in enumerate(sorted(mine, key=lambda record: record.offset)):
+            latest[side] = max(latest[side], record.time_ns)
+            placed.append((latest[side], index, record))
+    return [record for _, _, record in sorted(placed, key=lambda item: item[0])]
+
+
 def dissect(events: Iterable[Event], *, records: bool = True, only: int | None = None) -> Iterator[Dissected]:
     """Dissect the events of any number of conversations; each is yielded when it has ended.
 
@@ -63,6 +80,7 @@ def dissect(events: Iterable[Event], *, records: bool = True, only: int | None =
                 if dissector.turned:
                     for ending in result.endings:
                         ending.side = ending.side.other
+                result.records = chronological(result.records)
                 result.verdict = judge(dissector)
                 result.established_ns = dissector.established_ns
                 result.end_ns, result.open = dissector.end_ns, dissector.open

@@ -163,15 +163,17 @@ def _outcome(dissector: Dissector) -> tuple[Outcome, str]:
 
 
 def _said(side: Side, facts: SideFacts) -> str:
-    detail = f" ({facts.because})" if facts.spoke == "other" else ""
-    return f"the {side} spoke {TITLES[facts.spoke]}{detail}"
+    if facts.spoke == "other":
+        return f"the {side} spoke something else ({facts.because})"
+    return f"the {side} spoke {TITLES[facts.spoke]}"
 
 
 def _alone(dissector: Dissector, speaker: Side) -> tuple[Outcome, str]:
     """Only `speaker` spoke: who ended it decides."""
     said = dissector.facts[speaker]
     mute = dissector.facts[speaker.other]
-    what = f"only {_said(speaker, said)}"
+    named = said.because if said.spoke == "other" else TITLES[said.spoke]
+    what = f"only the {speaker} spoke ({named})"
     if mute.lost_start:
         return "undecided", f"{what}; the bytes of the {speaker.other} are not in the capture"
     if mute.ended_ns is None and said.ended_ns is None:

@@ -31,7 +31,7 @@ from scapy.fields import (
 )
 
 from dissect.rfb import constants
-from dissect.stream.layout import FixedTextField, Padding, ProtocolPacket, SecretField, TextField
+from dissect.stream.layout import FixedTextField, LiteralField, Padding, ProtocolPacket, SecretField, TextField
 from dissect.stream.side import Side
 
 TEXT_LIMIT = 1 << 20
@@ -77,11 +77,11 @@ class ProtocolVersion(RfbPacket):
 
     name = "ProtocolVersion"
     fields_desc = [
-        FixedTextField("magic", b"RFB ", 4),
+        LiteralField("magic", b"RFB "),
         FixedTextField("major", b"003", 3),
-        FixedTextField("dot", b".", 1),
+        LiteralField("dot", b"."),
         FixedTextField("minor", b"008", 3),
-        FixedTextField("newline", b"\n", 1),
+        LiteralField("newline", b"\n"),
     ]
 
     @classmethod

@@ -15,7 +15,7 @@ from scapy.fields import ByteEnumField, ByteField, LEIntEnumField, LEIntField, S
 from dissect.spice import constants
 from dissect.stream.layout import (
     BitNamesField,
-    FixedTextField,
+    LiteralField,
     ProtocolPacket,
     RestField,
     SecretField,
@@ -41,7 +41,7 @@ class SpiceLinkHeader(SpiceLinkPacket):
 
     name = "SpiceLinkHeader"
     fields_desc = [
-        FixedTextField("magic", constants.MAGIC, 4),
+        LiteralField("magic", constants.MAGIC),
         LEIntField("major_version", constants.VERSION_MAJOR),
         LEIntField("minor_version", constants.VERSION_MINOR),
         LEIntField("size", None),

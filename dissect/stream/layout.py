@@ -104,6 +104,13 @@ class FixedTextField(StrFixedLenField):
         self.encoding = encoding
 
 
+class LiteralField(FixedTextField):
+    """Text that is always the same. Shown only where it is not."""
+
+    def __init__(self, name: str, value: bytes) -> None:
+        super().__init__(name, value, len(value))
+
+
 class RestField(StrField):
     """Bytes up to the end of the message, whose size its header gives. Not shown where there are none."""
 
@@ -367,6 +374,9 @@ class Layout:
             if isinstance(field, Padding):
                 if value.strip(b"\0"):
                     shown[name] = value.hex()
+            elif isinstance(field, LiteralField):
+                if value != field.default:
+                    shown[name] = value.decode(field.encoding, "backslashreplace")
             elif isinstance(field, SecretField):
                 shown[name] = value.hex() if secrets else f"hidden ({len(value)} bytes)"
             elif isinstance(field, BitNamesField):

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte show CAPTURE`: the messages, gaps and violations of each conversation, in order."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from dissect.app import terminal
+from dissect.app.captures import add_capture_arguments, read_captures
+from dissect.app.terminal import Cell, Column, Table
+from dissect.dissection.reading import Dissected
+from dissect.stream.records import Record
+from dissect.stream.side import Side
+
+HIDDEN = {
+    "message_type",
+    "message_size",
+    "major_version",
+    "minor_version",
+    "size",
+    "head",
+    "pub_key",
+    "caps_offset",
+    "channel_type_name",
+}
+"""Fields that say nothing new to a person on one line: the name, the size and other fields do."""
+
+COUNTS = ("num_", "number_of_", "name_len", "reason_length", "message_len")
+"""How the names of fields begin that only count what follows."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_capture_arguments(parser, many=False)
+    parser.add_argument(
+        "--secrets", action="store_true", help="print VNC responses and SPICE tickets too (they are hidden)"
+    )
+    parser.add_argument("--wide", action="store_true", help="print all of a message's fields, on several lines")
+    parser.epilog = "example: firstbyte show pcaps/gvncviewer--qemu-spice.pcapng"
+
+
+def run(args: Namespace) -> int:
+    """Print the records; 0 where at least one conversation was found."""
+    first = True
+    for name, dissected in read_captures([args.capture], only=args.conversation):
+        if args.json:
+            for record in dissected.records:
+                print(json.dumps(to_json(name, dissected, record, secrets=args.secrets), ensure_ascii=False))
+        else:
+            _print(dissected, args, first=first)
+        first = False
+    return 0
+
+
+def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool = False) -> dict[str, Any]:
+    """The object of `show --json`."""
+    return {
+        "capture": capture,
+        "conversation": dissected.conversation.index,
+        "kind": record.kind,
+        "side": record.side,
+        "protocol": record.protocol,
+        "name": record.name,
+        "time_ns": record.time_ns,
+        "offset": record.offset,
+        "size": record.size,
+        "fields": record.fields(secrets=secrets),
+    }
+
+
+def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
+    verdict = dissected.verdict
+    title = f"conversation {verdict.conversation}: {verdict.client} → {verdict.server}"
+    print(("" if first else "\n") + terminal.paint(terminal.safe(title), "head"))
+    print(f"  {terminal.timestamp(verdict.start_ns)}")
+    for line in terminal.wrap(terminal.safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2):
+        print(f"  {line}")
+    table = Table(
+        [
+            Column("time", align="right"),
+            Column("from"),
+            Column("offset", align="right"),
+            Column("size", align="right"),
+            Column("what"),
+            Column("fields", fit="wrap" if args.wide else "cut"),
+        ]
+    )
+    rows = _rows(dissected, args.secrets)
+    table.fit(rows)
+    print("\n".join(table.head()))
+    for row in rows:
+        print("\n".join(table.row(row)))
+
+
+def _rows(dissected: Dissected, secrets: bool) -> list[list[str | Cell]]:
+    start = dissected.conversation.start_ns
+    timed: list[tuple[int, list[str | Cell]]] = []
+    for record in dissected.records:
+        style = {"gap": "warn", "violation": "bad"}.get(record.kind, "")
+        what = {"gap": "gap", "violation": f"violation in {record.name}"}.get(record.kind, record.name)
+        timed.append(
+            (
+                record.time_ns,
+                [
+                    _since(record.time_ns - start),
+                    _side(record.side),
+                    f"{record.offset:,}",
+                    f"{record.size:,}",
+                    Cell(what, style),
+                    Cell(summary(record.fields(secrets=secrets)), "" if record.kind == "message" else style),
+                ],
+            )
+        )
+    if dissected.established_ns is not None:
+        text = _since(dissected.established_ns - start)
+        timed.append((dissected.established_ns, [text, "", "", "", Cell("TCP established", "dim"), ""]))
+    for ending in dissected.endings:
+        text = _since(ending.time_ns - start)
+        what = "closes (FIN)" if ending.how == "close" else "resets (RST)"
+        timed.append((ending.time_ns, [text, _side(ending.side), "", "", Cell(what, "dim"), ""]))
+    if dissected.open:
+        text = _since(dissected.end_ns - start)
+        timed.append((dissected.end_ns, [text, "", "", "", Cell("the capture ends", "dim"), ""]))
+    # Stable: records keep their own order.
+    return [row for _, row in sorted(timed, key=lambda item: item[0])]
+
+
+def _since(ns: int) -> str:
+    """Seconds since the conversation's first packet, to the microsecond."""
+    return f"{ns / 1e9:.6f}"
+
+
+def _side(side: Side) -> Cell:
+    return Cell(f"{side} {'→' if side is Side.CLIENT else '←'}", str(side))
+
+
+def summary(fields: dict[str, Any]) -> str:
+    """A message's fields on one line: names of numbers instead of the numbers where they are registered."""
+    parts = []
+    for name, value in fields.items():
+        if name in HIDDEN or name.startswith(COUNTS) or name.endswith(("_name", "_names")):
+            continue
+        if name in ("why", "note"):
+            parts.append(str(value))
+            continue
+        named = fields.get(f"{name}_name", fields.get(f"{name}_names"))
+        parts.append(f"{name}={_brief(value if named is None else named)}")
+    return ", ".join(parts)
+
+
+def _brief(value: Any) -> str:
+    match value:
+        case dict():
+            return "{" + summary(value) + "}"
+        case list() if len(value) > 8:
+            return f"[{', '.join(map(_brief, value[:8]))}, … {len(value)} in all]"
+        case list():
+            return f"[{', '.join(map(_brief, value))}]"
+        case str() if len(value) > 60:
+            return f"{value[:60]}…"
+        case _:
+            return str(value)
