@@ -77,29 +77,29 @@ def decode(frame: Frame) -> Segment | Skipped:
     linktype = frame.linktype
     if linktype == LINKTYPE_ETHERNET:
         if len(data) < 14:
-            return Skipped("frame cut inside the link header")
+            return Skipped("frame ends inside the link header")
         at = 14
         ethertype = data[12] << 8 | data[13]
     elif linktype in _RAW:
         if not data:
-            return Skipped("frame cut inside the IP header")
+            return Skipped("frame ends inside the IP header")
         at = 0
         ethertype = _RAW[linktype] or {4: 0x0800, 6: 0x86DD}.get(data[0] >> 4, 0)
         if not ethertype:
             return Skipped(f"IP version {data[0] >> 4}")
     elif linktype == LINKTYPE_LINUX_SLL:
         if len(data) < 16:
-            return Skipped("frame cut inside the link header")
+            return Skipped("frame ends inside the link header")
         at = 16
         ethertype = data[14] << 8 | data[15]
     elif linktype == LINKTYPE_LINUX_SLL2:
         if len(data) < 20:
-            return Skipped("frame cut inside the link header")
+            return Skipped("frame ends inside the link header")
         at = 20
         ethertype = data[0] << 8 | data[1]
     elif linktype in (LINKTYPE_NULL, LINKTYPE_LOOP):
         if len(data) < 4:
-            return Skipped("frame cut inside the link header")
+            return Skipped("frame ends inside the link header")
         at = 4
         # NULL has the byte order of the machine that captured, LOOP the network's: families are small.
         family = min(int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
@@ -111,7 +111,7 @@ def decode(frame: Frame) -> Segment | Skipped:
 
     while ethertype in _VLAN_TAGS:
         if len(data) < at + 4:
-            return Skipped("frame cut inside the link header")
+            return Skipped("frame ends inside the link header")
         ethertype = data[at + 2] << 8 | data[at + 3]
         at += 4
 
@@ -128,7 +128,7 @@ def _ipv4(frame: Frame, data: bytes, at: int) -> Segment | Skipped:
     """RFC 791. The total length rules, so Ethernet's padding never becomes payload."""
     have = len(data) - at
     if have < 20:
-        return Skipped("frame cut inside the IP header")
+        return Skipped("frame ends inside the IP header")
     first, total, fragment, protocol, src, dst = _IPV4.unpack_from(data, at)
     if first >> 4 != 4 or first & 15 < 5:
         return Skipped("malformed IPv4 header")
@@ -148,7 +148,7 @@ def _ipv4(frame: Frame, data: bytes, at: int) -> Segment | Skipped:
 def _ipv6(frame: Frame, data: bytes, at: int) -> Segment | Skipped:
     """RFC 8200. Payload length 0 is a jumbogram or segmentation offload: what is there counts."""
     if len(data) - at < 40:
-        return Skipped("frame cut inside the IP header")
+        return Skipped("frame ends inside the IP header")
     first, length, following, src, dst = _IPV6.unpack_from(data, at)
     if first >> 4 != 6:
         return Skipped("malformed IPv6 header")
@@ -164,7 +164,7 @@ def _tcp(frame: Frame, data: bytes, at: int, src: bytes, dst: bytes, length: int
     if length < 20:
         return Skipped("malformed TCP header")
     if len(data) - at < 20:
-        return Skipped("frame cut inside the TCP header")
+        return Skipped("frame ends inside the TCP header")
     sport, dport, seq, ack, offset, flags = _TCP.unpack_from(data, at)
     header = (offset >> 4) * 4
     if header < 20 or header > length:
@@ -194,15 +194,15 @@ def _by_dpkt(frame: Frame, data: bytes, at: int) -> Segment | Skipped:
     four = data[at] >> 4 == 4
     try:
         packet = dpkt.ip.IP(data[at:]) if four else dpkt.ip6.IP6(data[at:])
+    except dpkt.NeedData:
+        return Skipped("frame ends inside the IP header")
     except (dpkt.UnpackError, struct.error, IndexError):
-        if len(data) < frame.length:
-            return Skipped("frame cut inside the IP header")
         return Skipped("malformed IPv4 header" if four else "malformed IPv6 header")
     if four:
         header = packet.hl * 4
         declared = packet.len
         if len(data) - at < header:
-            return Skipped("frame cut inside the IP header")
+            return Skipped("frame ends inside the IP header")
         if declared and declared < header:
             return Skipped("malformed IPv4 header")
         fragmented = packet.mf or packet.offset
@@ -228,7 +228,7 @@ def _by_dpkt(frame: Frame, data: bytes, at: int) -> Segment | Skipped:
     tcp = packet.data
     if not isinstance(tcp, dpkt.tcp.TCP):
         if len(data) - at - header < 20:
-            return Skipped("frame cut inside the TCP header")
+            return Skipped("frame ends inside the TCP header")
         return Skipped("malformed TCP header")
     if tcp.off * 4 > length:
         return Skipped("malformed TCP header")

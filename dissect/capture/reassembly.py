@@ -255,7 +255,8 @@ class Direction:
         if flags & SYN:
             self.isn = seq
             seq = (seq + 1) & _MASK
-            if not self._firm:
+            if not self._firm or (not self._captured and not self._seen and self._fin is None):
+                # Nothing of the stream was seen: the latest SYN rules (a server may have chosen anew).
                 self._rebase(seq)
                 self._joined = False
         elif self._next_seq is None:
