@@ -111,20 +111,20 @@ class _Interface:
 class _Source:
     """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds."""
 
-    __slots__ = ("_base", "_read", "buffer", "error", "position")
+    __slots__ = ("_read", "base", "buffer", "error", "position")
 
     def __init__(self, stream: BinaryIO) -> None:
         # A buffered pipe's read(n) waits for all n bytes; read1(n) hands on what has arrived.
         read = getattr(stream, "read1", None) or stream.read
         self._read: Callable[[int], bytes | None] = read
-        self._base = 0
+        self.base = 0
         self.buffer = b""
         self.position = 0
         self.error: str | None = None
 
     @property
     def offset(self) -> int:
-        return self._base + self.position
+        return self.base + self.position
 
     @property
     def left(self) -> int:
@@ -137,7 +137,7 @@ class _Source:
         if missing <= 0:
             return True
         parts = [self.buffer[self.position :]]
-        self._base += self.position
+        self.base += self.position
         self.position = 0
         while missing > 0:
             try:
@@ -225,6 +225,17 @@ class Capture:
         """Bytes of the file consumed so far."""
         return self._source.offset
 
+    def not_used(self) -> str | None:
+        """One line for the user: how many frames were not used, and why. None where all were."""
+        total = self.skipped.total()
+        if not total:
+            return None
+        reasons = [f"{count} {reason}" for reason, count in self.skipped.most_common(9)]
+        if len(self.skipped) > 9:
+            listed = sum(count for _reason, count in self.skipped.most_common(9))
+            reasons.append(f"{total - listed} of {len(self.skipped) - 9} other kinds")
+        return f"{total} frame{'s' if total > 1 else ''} not used: {', '.join(reasons)}"
+
     # -- reading
 
     def _begin(self) -> Iterator[Frame]:
@@ -272,7 +283,7 @@ class Capture:
         header_size = record.size + extra
         source.position = 24
         while True:
-            if source.left < header_size and not source.need(header_size):
+            if len(source.buffer) - source.position < header_size and not source.need(header_size):
                 self._ended("a record header", header_size)
                 break
             seconds, fraction, captured, length = record.unpack_from(source.buffer, source.position)
@@ -286,12 +297,12 @@ class Capture:
                 )
                 break
             size = header_size + captured
-            if source.left < size and not source.need(size):
+            if len(source.buffer) - source.position < size and not source.need(size):
                 self._ended("a record", size)
                 break
             start = source.position + header_size
             data = source.buffer[start : start + captured]
-            offset = source.offset
+            offset = source.base + source.position
             source.position += size
             yield self._frame(
                 offset, seconds * 1_000_000_000 + fraction * scale, linktype, data, max(length, captured), 0
@@ -305,12 +316,13 @@ class Capture:
         first_number = 0  # of the section's first interface, counted through the file
         readable = True  # False in a section of a version that is not known
         untimed = False
+        header, packet = struct.Struct(order + "II"), struct.Struct(order + "IIIII")
         while True:
-            if not source.need(8):
+            if len(source.buffer) - source.position < 8 and not source.need(8):
                 self._ended("a block header", 8)
                 break
-            kind_bytes = source.buffer[source.position : source.position + 4]
-            if kind_bytes == _SECTION_MAGIC:
+            kind, length = header.unpack_from(source.buffer, source.position)
+            if kind == _SHB:  # the same number in both byte orders
                 new_order = self._section_order()
                 if new_order is None:
                     cut = self._cut("a section header", 12)
@@ -319,22 +331,22 @@ class Capture:
                     )
                     break
                 order = new_order
-            kind, length = struct.unpack_from(order + "II", source.buffer, source.position)
-            reason = _unusable_block(length, 12)
-            if reason is not None:
+                header, packet = struct.Struct(order + "II"), struct.Struct(order + "IIIII")
+                kind, length = header.unpack_from(source.buffer, source.position)
+            if length < 12 or length > MAX_BLOCK or length % 4:
                 self._problem(
                     source.offset,
-                    f"a block with {reason}; the file is damaged here and nothing after this place "
-                    "can be found",
+                    f"a block with {_unusable_block(length, 12)}; the file is damaged here and nothing after "
+                    "this place can be found",
                 )
                 break
-            if not source.need(length):
+            if len(source.buffer) - source.position < length and not source.need(length):
                 self._ended("a block", length)
                 break
-            buffer, start, offset = source.buffer, source.position, source.offset
+            buffer, start, offset = source.buffer, source.position, source.base + source.position
             end = start + length - 4
             source.position += length
-            if struct.unpack_from(order + "I", buffer, end)[0] != length:
+            if buffer[end : end + 4] != buffer[start + 4 : start + 8]:
                 self._problem(
                     offset, f"a block whose two lengths differ ({length} and then another); block not used"
                 )
@@ -359,7 +371,7 @@ class Capture:
                 if length < 32:
                     self._problem(offset, f"an enhanced packet block of {length} bytes, too short; not used")
                     continue
-                which, high, low, captured, size = struct.unpack_from(order + "IIIII", buffer, start + 8)
+                which, high, low, captured, size = packet.unpack_from(buffer, start + 8)
                 interface = self._interface(interfaces, which, offset)
                 if interface is None:
                     continue

@@ -119,6 +119,7 @@ class Direction:
         "_ack_at",
         "_ack_heard",
         "_ack_ns",
+        "_ack_seq",
         "_captured",
         "_fin",
         "_firm",
@@ -163,6 +164,7 @@ class Direction:
         self._seen_ns = 0
         self._ack = 0  # what the other side has acknowledged, and the times at which it did
         self._ack_heard = False
+        self._ack_seq: int | None = None  # the latest as it stood in a segment
         self._ack_at: list[int] = []
         self._ack_ns: list[int] = []
         self._fin: int | None = None  # stream offset of the FIN
@@ -211,8 +213,11 @@ class Direction:
 
     def acked(self, ack: int, time_ns: int) -> list[Item]:
         """The other side has acknowledged everything below sequence number `ack`."""
+        if ack == self._ack_seq and not self.busy:
+            return []
         if self._next_seq is None:
             return []
+        self._ack_seq = ack
         self._ack_heard = True
         at = self._offset(ack)
         if self._fin is not None and at > self._fin:

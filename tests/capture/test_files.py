@@ -238,7 +238,13 @@ def test_the_end_is_the_latest_one_that_the_file_states() -> None:
 @pytest.mark.parametrize("order", "<>")
 def test_pcapng_cut_at_any_byte(order: str) -> None:
     blocks = [shb(order), idb(order, resolution=9), epb(T, b"one", order), block(77, b"unknown", order)]
-    blocks += [epb(T + 1, b"second", order), isb(T + 9, order), shb(order), idb(order, 1), epb(3, b"3", order)]
+    blocks += [
+        epb(T + 1, b"second", order),
+        isb(T + 9, order),
+        shb(order),
+        idb(order, 1),
+        epb(3, b"3", order),
+    ]
     data = b"".join(blocks)
     ends, count_at = [], {}
     at = count = 0
@@ -452,7 +458,10 @@ def consume(data: bytes) -> None:
     try:
         capture = open_capture(io.BytesIO(data), "any")
     except CaptureError as error:
-        assert "\n" not in str(error)
+        line = str(error)
+        capture = None
+    if capture is None:
+        assert "\n" not in line
         return
     for number, frame in enumerate(capture, 1):
         assert frame.number == number

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,9 +33,7 @@ def syn(time: int = 0, payload: bytes = b"", isn: int = ISN) -> Step:
 def at(offset: int, payload: bytes = b"", time: int = 0, *, fin: bool = False, missing: int = 0) -> Step:
     """A segment at an offset of the stream."""
     flags = ACK | (FIN if fin else 0)
-    return lambda d: d.push(
-        segment(ISN + 1 + offset, payload, flags=flags, time_ns=time, missing=missing)
-    )
+    return lambda d: d.push(segment(ISN + 1 + offset, payload, flags=flags, time_ns=time, missing=missing))
 
 
 def ack(offset: int, time: int = 0) -> Step:
@@ -306,9 +305,9 @@ def test_in_and_out(name: str) -> None:
 
 
 def test_the_stream_knows_itself() -> None:
+    assert Direction().first_seq is None
+    assert Direction().near(12345)
     direction = Direction()
-    assert direction.first_seq is None
-    assert direction.near(12345)
     direction.push(segment(ISN, flags=SYN))
     assert direction.isn == ISN
     direction.push(segment(ISN + 1, b"abcdefgh"))
@@ -419,7 +418,7 @@ def disorder(draw: st.DrawFn) -> tuple[int, bytes, list[tuple[int, int, int]], b
     stream = bytes(range(draw(st.integers(1, 90))))
     size = len(stream)
     cuts = sorted(draw(st.sets(st.integers(1, size), max_size=12)) | {0, size})
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(pairwise(cuts))
     spans = st.tuples(st.integers(0, size), st.integers(0, size)).map(lambda p: (min(p), max(p)))
     pieces += draw(st.lists(spans, max_size=6))
     pieces = draw(st.permutations(pieces))
