@@ -23,7 +23,9 @@ def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
     parser.add_argument(
         "--conversation", type=int, metavar="N", help="only conversation N (from 0) of each capture"
     )
-    parser.add_argument("--json", action="store_true", help="NDJSON on standard output, and nothing else there")
+    parser.add_argument(
+        "--json", action="store_true", help="NDJSON on standard output, and nothing else there"
+    )
 
 
 def read_captures(
@@ -70,11 +72,9 @@ def _replace(old: terminal.Unusable | None, new: terminal.Unusable) -> terminal.
 
 
 def _events(capture: Capture, progress: terminal.Progress) -> Iterator[Event]:
-    frames = 0
-    for event in read(capture):
-        frames += 1
-        if frames % 1024 == 0:
-            progress.update(f"{capture.name}: {frames:,} events")
+    for number, event in enumerate(read(capture)):
+        if number % 1024 == 1023:
+            progress.update(f"{capture.name}: {capture.offset:,} bytes read")
         yield event
 
 

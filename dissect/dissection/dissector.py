@@ -237,6 +237,7 @@ class Dissector:
                 case NotYet():
                     facts.spoke = "nothing"
         self._orient()
+        self._errors_by_head()
         self._streams = self._choose()
         records: list[Record] = []
         for event in self._held:
@@ -251,13 +252,17 @@ class Dissector:
             # Only the RFB server has more to say after its version before it is answered.
             server = self._past_version or self.first_speaker
             if server is Side.CLIENT:
-                if self.conversation.roles_from == "port":
+                if self._guessed:
                     self._turn("the side that went on after its ProtocolVersion is the server")
                 else:
                     self.reversed = True
-        elif spoke == {"spice"} and self.first_speaker is Side.SERVER:
-            if self.conversation.roles_from == "port":
-                self._turn("the side that sent REDQ first is the client")
+        elif spoke == {"spice"} and self.first_speaker is Side.SERVER and self._guessed:
+            self._turn("the side that sent REDQ first is the client")
+
+    @property
+    def _guessed(self) -> bool:
+        """Whether the capture does not say who opened the connection."""
+        return self.conversation.roles_from == "port"
 
     def _turn(self, why: str) -> None:
         self.turned = why
@@ -311,20 +316,18 @@ class Dissector:
         side = self.side_of(event.side)
         stream = self._streams[side]
         if isinstance(event, Bytes):
-            self._error_of_foreign(side, event)
             return self._seen(stream.feed(side, event.data, event.time_ns))
         return self._seen(stream.gap(side, event.size, event.time_ns))
 
-    def _error_of_foreign(self, side: Side, event: Bytes) -> None:
+    def _errors_by_head(self) -> None:
         """An error reply in a protocol that is only named: a TLS alert, an HTTP status of 400 or more."""
-        facts = self.facts[side]
-        if facts.error_ns is not None or facts.first_ns != event.time_ns:
-            return
-        head = bytes(event.data[:12])
-        if facts.spoke == "tls" and head[:1] == b"\x15":
-            facts.error_ns, facts.error = event.time_ns, "a TLS alert"
-        elif facts.spoke == "http" and head[:7] == b"HTTP/1." and head[9:10] in (b"4", b"5"):
-            facts.error_ns, facts.error = event.time_ns, f"HTTP status {head[9:12].decode('ascii', 'replace')}"
+        for captured, head in self._heads.items():
+            facts = self._facts_of(captured)
+            if facts.spoke == "tls" and head[:1] == b"\x15":
+                facts.error_ns, facts.error = facts.first_ns, "a TLS alert"
+            elif facts.spoke == "http" and head[:7] == b"HTTP/1." and bytes(head[9:10]) in (b"4", b"5"):
+                status = bytes(head[9:12]).decode("ascii", "replace")
+                facts.error_ns, facts.error = facts.first_ns, f"HTTP status {status}"
 
     def _seen(self, records: list[Record]) -> list[Record]:
         for record in records:

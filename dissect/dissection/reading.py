@@ -56,8 +56,8 @@ def chronological(records: Iterable[Record]) -> list[Record]:
 def dissect(events: Iterable[Event], *, records: bool = True, only: int | None = None) -> Iterator[Dissected]:
     """Dissect the events of any number of conversations; each is yielded when it has ended.
 
-    `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length of
-    a conversation). `only`: the one conversation that is wanted, by its number.
+    `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length
+    of a conversation). `only`: the one conversation that is wanted, by its number.
     """
     live: dict[Conversation, tuple[Dissector, Dissected]] = {}
     for event in events:

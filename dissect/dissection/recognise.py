@@ -29,7 +29,8 @@ TITLES = {
 """How the names of the contract are written in a sentence."""
 
 _METHODS = tuple(
-    method + b" " for method in (b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH")
+    method + b" "
+    for method in (b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH")
 )
 
 recognise_ssh = magic("ssh", b"SSH-")

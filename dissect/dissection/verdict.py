@@ -11,9 +11,9 @@
   word, since a client that only looked does the same.
 
 A side notices (`Detection`) with its first reaction at or after the first byte of the wrong protocol that
-reached it: an error reply, a close or a reset. Where no byte reached it the clock runs from the end of the TCP
-handshake. Where the capture, or the peer's own leaving, came first, the observation is censored: the side needs at
-least that long. Times are those at the point of capture.
+reached it: an error reply, a close or a reset. Where no byte reached it the clock runs from the end of the
+TCP handshake. Where the capture, or the peer's own leaving, came first, the observation is censored: the side
+needs at least that long. Times are those at the point of capture.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Outcome = Literal["agreed", "wrong-protocol", "silent", "undecided"]
 class Detection:
     """One side's first reaction to the wrong protocol, or how long there was none.
 
-    `ns` is a duration; `bytes` what the side had been sent by then; `by` is None where `censored`. `after_close`:
-    the peer had closed or reset before, so the reaction may be to that.
+    `ns` is a duration; `bytes` what the side had been sent by then; `by` is None where `censored`.
+    `after_close`: the peer had closed or reset before, so the reaction may be to that.
     """
 
     ns: int
@@ -212,7 +212,7 @@ def _detection(dissector: Dissector, side: Side, outcome: Outcome) -> Detection 
         return None  # it had left before anything reached it
     if reactions:
         time, _, by = min(reactions)
-        after = peer_left is not None and peer_left <= time
+        after = peer_left is not None and peer_left < time
         # With nothing wrong heard, leaving after the peer left is an answer to that, not a detection.
         if not after or (heard and outcome == "wrong-protocol"):
             return Detection(time - start, False, by, peer.sent_by(time), after)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A folder of recorded conversations and its `index.toml`: what is in each, and what it should be found to be.
+"""A folder of recorded conversations and its `index.toml`: what is in each, and what must be found in it.
 
 An entry (`[[capture]]`) has the file and its sha256, the programs with their versions and command lines, the
-command that records it again, when and how it was recorded, and for each conversation the verdict and the number
-of each message. A test holds the dissector to it, so entries are reviewed when they change.
+command that records it again, when and how it was recorded, and for each conversation the verdict and the
+number of each message. A test holds the dissector to it, so entries are reviewed when they change.
 """
 
 from __future__ import annotations

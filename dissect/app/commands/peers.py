@@ -19,7 +19,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--peers", type=Path, action="append", default=[], metavar="FILE", help="a TOML file with more peers"
     )
-    parser.add_argument("--json", action="store_true", help="NDJSON on standard output, and nothing else there")
+    parser.add_argument(
+        "--json", action="store_true", help="NDJSON on standard output, and nothing else there"
+    )
     parser.epilog = "example: firstbyte peers --peers my-builds.toml"
 
 
@@ -27,7 +29,7 @@ def run(args: Namespace) -> int:
     """Print a row a peer: what it is, its version here, or which package brings it."""
     try:
         with Lab(files=args.peers) as lab:
-            rows = []
+            rows: list[list[str | Cell]] = []
             for name, peer in lab.peers.items():
                 here = installed(peer)
                 version = lab.version(name) if here else None

@@ -20,25 +20,34 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("client", metavar="CLIENT", help="peers of the lab, separated by commas, or all")
     parser.add_argument("server", metavar="SERVER", help="peers of the lab, separated by commas, or all")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help="a .pcapng file, or a folder for several"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="a .pcapng file, or a folder for several",
     )
     parser.add_argument(
         "--deadline", type=float, default=10, metavar="SECONDS", help="end of the recording (default: 10)"
     )
-    parser.add_argument("--max-bytes", type=int, metavar="N", help="stop before the file is larger than N bytes")
+    parser.add_argument(
+        "--max-bytes", type=int, metavar="N", help="stop before the file is larger than N bytes"
+    )
     parser.add_argument("--password", metavar="TEXT", help="the server asks for it and the client gives it")
     parser.add_argument("--client-password", metavar="TEXT", help="the client gives this one instead")
     parser.add_argument(
         "--by",
         choices=[str(by) for by in By],
         default=str(By.BEST),
-        help="wire: as the kernel saw it (needs CAP_NET_RAW); relay: through a relay; best: whichever is allowed",
+        help="wire: as the kernel saw it (needs CAP_NET_RAW); relay: through a relay; best: what is allowed",
     )
     parser.add_argument(
         "--peers", type=Path, action="append", default=[], metavar="FILE", help="a TOML file with more peers"
     )
     parser.add_argument("--index", action="store_true", help="note the recording in the folder's index.toml")
-    parser.add_argument("--json", action="store_true", help="NDJSON on standard output, and nothing else there")
+    parser.add_argument(
+        "--json", action="store_true", help="NDJSON on standard output, and nothing else there"
+    )
     parser.epilog = "example: firstbyte record gvncviewer qemu-spice -o gvncviewer--qemu-spice.pcapng"
 
 
@@ -51,7 +60,9 @@ def run(args: Namespace) -> int:
             servers = _names(lab, args.server, Role.SERVER)
             several = len(clients) * len(servers) > 1
             if several and args.output.suffix:
-                raise terminal.Unusable("several recordings need a folder, not a file", source=str(args.output))
+                raise terminal.Unusable(
+                    "several recordings need a folder, not a file", source=str(args.output)
+                )
             (args.output if several else args.output.parent).mkdir(parents=True, exist_ok=True)
             for server in servers:
                 for client in clients:

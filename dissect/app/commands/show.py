@@ -37,7 +37,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--secrets", action="store_true", help="print VNC responses and SPICE tickets too (they are hidden)"
     )
-    parser.add_argument("--wide", action="store_true", help="print all of a message's fields, on several lines")
+    parser.add_argument(
+        "--wide", action="store_true", help="print all of a message's fields, on several lines"
+    )
     parser.epilog = "example: firstbyte show pcaps/gvncviewer--qemu-spice.pcapng"
 
 
@@ -75,7 +77,9 @@ def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
     title = f"conversation {verdict.conversation}: {verdict.client} → {verdict.server}"
     print(("" if first else "\n") + terminal.paint(terminal.safe(title), "head"))
     print(f"  {terminal.timestamp(verdict.start_ns)}")
-    for line in terminal.wrap(terminal.safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2):
+    for line in terminal.wrap(
+        terminal.safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2
+    ):
         print(f"  {line}")
     table = Table(
         [
