@@ -18,8 +18,8 @@ class PeerTableError(LabError):
 
     def __init__(self, file: str, table: str | None, key: str | None, reason: str) -> None:
         self.file, self.table, self.key, self.reason = file, table, key, reason
-        where = file + (f": [{table}]" if table else "") + (f" {key}" if key else "")
-        super().__init__(f"{where}: {reason}")
+        place = " ".join(part for part in (f"[{table}]" if table else "", key or "") if part)
+        super().__init__(": ".join(part for part in (file, place, reason) if part))
 
 
 class UnknownPeer(LabError):

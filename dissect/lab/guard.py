@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # pathlib would be the largest import of a program that every start waits for:
-# ruff: noqa: PTH101, PTH102, PTH108, PTH110, PTH114, PTH118, PTH120, PTH208
+# ruff: noqa: PTH101, PTH102, PTH108, PTH110, PTH114, PTH115, PTH118, PTH120, PTH208
 """The guard: a small process that outlives the main program just long enough to clean up after it.
 
 One guard stands between the main program and one peer. It makes a private temporary directory, starts the
@@ -17,7 +17,8 @@ AF_UNIX SOCK_SEQPACKET pair; each packet is one JSON object:
   "pid"}` or `{"event": "failed", "reason"}`, `{"event": "exit", "status"}` (>= 0 the exit code, < 0 minus the
   signal) when the command itself ends, `{"event": "empty"}` when no process of its tree is left,
   `{"event": "done", "left"}` at the end (`left`: process ids that would not die, normally none).
-- to the guard: `{"do": "start", "argv", "env", "cwd"}` once, `{"do": "stop", "grace_ms"}`.
+- to the guard: `{"do": "start", "argv", "env", "cwd"}` once, `{"do": "display", "number"}` when it is known
+  that the peer is an X server, `{"do": "stop", "grace_ms"}`.
 
 The guard's standard output and error become the peer's. KEEP_FD are passed on to the peer. Only small parts
 of the standard library are imported, because every peer that starts waits for this file.
@@ -38,6 +39,7 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+X_SOCKETS = "/tmp/.X11-unix/X"
 GRACE_AFTER_CRASH_MS = 500
 """How long the peer may take to end by itself when the main program is gone."""
 KILL_LIMIT_S = 10.0
@@ -76,6 +78,21 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    """Process ids of the direct children of `pid`, from one small file for each of its threads.
+
+    Much faster than `descendants`, but not all kernels have it; then the list is empty.
+    """
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found.extend(map(int, file.read().split()))
+    except OSError:
+        pass
+    return found
+
+
 def remove_tree(directory: str) -> None:
     """Remove `directory` with all that is in it; links are removed, never followed. Missing is fine."""
 
@@ -111,12 +128,46 @@ def _quietly(do: Any, path: str) -> None:
             pass
 
 
-def remove_x_locks(dead: Iterable[int]) -> None:
-    """Remove /tmp/.X<n>-lock and the socket of X servers that ran as one of the processes `dead`.
+def x_sockets(pids: Iterable[int]) -> set[str]:
+    """Paths in /tmp/.X11-unix on which one of the processes `pids` listens."""
+    listening = {inode: path for inode, path in _unix_listeners() if path.startswith(X_SOCKETS)}
+    found: set[str] = set()
+    for pid in pids if listening else ():
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")
+        except OSError:  # it ended meanwhile
+            continue
+        for fd in names:
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            except OSError:
+                continue
+            if target.startswith("socket:[") and target[8:-1] in listening:
+                found.add(listening[target[8:-1]])
+    return found
 
-    An X server removes both itself unless it was killed; a number whose lock stays is lost to everybody.
+
+def _unix_listeners() -> list[tuple[str, str]]:
+    """Inode and path of each named unix socket that somebody listens on."""
+    found: list[tuple[str, str]] = []
+    try:
+        with open("/proc/net/unix") as file:
+            for line in file:
+                fields = line.split(None, 7)
+                if len(fields) == 8 and fields[3] == "00010000":
+                    found.append((fields[6], fields[7].rstrip("\n")))
+    except OSError:
+        pass
+    return found
+
+
+def remove_x_files(dead: Iterable[int], sockets: Iterable[str]) -> None:
+    """Remove what X servers that were killed leave in /tmp; one that ends by itself does it itself.
+
+    dead: the processes they ran as; the lock files name them. sockets: theirs, where known; an X server that
+    chose its display number itself makes no lock file. What somebody else uses by now stays.
     """
-    ended = set(dead)
+    ended, stale = set(dead), set(sockets)
     for name in os.listdir("/tmp"):
         if not (name.startswith(".X") and name.endswith("-lock") and name[2:-5].isdigit()):
             continue
@@ -124,14 +175,18 @@ def remove_x_locks(dead: Iterable[int]) -> None:
         try:
             with open(lock, "rb") as file:
                 owner = int(file.read(32))
+            if owner in ended and not os.path.exists(f"/proc/{owner}"):
+                os.unlink(lock)
+                stale.add(f"{X_SOCKETS}{name[2:-5]}")
         except (OSError, ValueError):
             continue
-        if owner in ended and not os.path.exists(f"/proc/{owner}"):
-            for path in (lock, f"/tmp/.X11-unix/X{name[2:-5]}"):
-                try:
-                    os.unlink(path)
-                except OSError:
-                    pass
+    if stale:
+        used = {path for _, path in _unix_listeners()}
+        for path in stale - used:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
 
 
 class Guard:
@@ -144,6 +199,7 @@ class Guard:
         self.keep = keep
         self.command: int | None = None
         self.seen: set[int] = set()
+        self.sockets: set[str] = set()
         self.started = False
         self.told_empty = False
 
@@ -222,8 +278,19 @@ class Guard:
         while time.monotonic() < limit:
             # Again and again: a process may fork while it is being killed.
             self.signal_all(signal.SIGKILL)
-            if self.wait_empty(0.02):
+            if self.wait_empty(0.005):
                 return []
+            # One that forks and ends without pause is never where the slow look at /proc has seen it. But
+            # each time its parent ends it becomes our own child, and those can be looked up fast.
+            for _ in range(200):
+                for pid in children(os.getpid()):
+                    self.seen.add(pid)
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except OSError:
+                        pass
+                if self.reap():
+                    return []
         return descendants(os.getpid())
 
     def signal_all(self, number: int) -> None:
@@ -247,8 +314,9 @@ class Guard:
         return True
 
     def finish(self, grace_ms: int) -> None:
+        self.sockets |= x_sockets(descendants(os.getpid()))
         left = self.kill(grace_ms)
-        remove_x_locks(self.seen)
+        remove_x_files(self.seen, self.sockets)
         remove_tree(self.directory)
         self.say(event="done", left=left)
 
@@ -307,6 +375,8 @@ class Guard:
                 order = json.loads(packet)
                 if order["do"] == "stop":
                     return int(order["grace_ms"])
+                if order["do"] == "display":
+                    self.sockets.add(f"{X_SOCKETS}{int(order['number'])}")
                 if order["do"] == "start":
                     self.start(order["argv"], order["env"], order["cwd"])
         return GRACE_AFTER_CRASH_MS

@@ -361,6 +361,7 @@ class Lab:
                 write_end = -1
             if start.free_display is not None:
                 running.display = start.free_display
+                process.is_display(start.free_display)
             self._await_ready(running, read_end)
             with self._lock:
                 self._running.append(running)
@@ -384,7 +385,7 @@ class Lab:
         }
         waiting = {what for what, wanted in waits.items() if wanted}
         limit = time.monotonic() + ready.seconds
-        number, text, pause = 0, b"", POLL_FIRST_S
+        number, text, pause, strangers = 0, b"", POLL_FIRST_S, 0
         busy = re.compile(running.peer.busy) if running.peer.busy else None
         while waiting:
             lines, number = process.output.since(number)
@@ -396,13 +397,16 @@ class Lab:
                     text += os.read(displayfd, 64)
                 if text.endswith(b"\n"):
                     running.display = int(text)
+                    process.is_display(running.display)
                     waiting.discard("display number")
             if "listener on its port" in waiting:
                 assert running.port is not None
                 listener = who_listens(running.port, process.pids)
                 if listener is Listener.OURS:
                     waiting.discard("listener on its port")
-                elif listener is Listener.OTHER:
+                # A process that was being born during one look at /proc looks like somebody else's.
+                strangers = strangers + 1 if listener is Listener.OTHER else 0
+                if strangers == 3:
                     raise _Busy(f"port {running.port} is taken by another program")
             if not waiting:
                 break

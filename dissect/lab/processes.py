@@ -148,6 +148,7 @@ class Process:
         self.argv: tuple[str, ...] = ()
         self.left: tuple[int, ...] = ()
         self._failed: str | None = None
+        self._sockets: list[str] = []
         self._ready = False
         self._empty = False
         self._done = False
@@ -212,6 +213,11 @@ class Process:
             reason = self._failed or "its guard ended"
             self.stop()
             raise CannotStart(f"{self.name}: cannot start {argv[0]}: {reason}")
+
+    def is_display(self, number: int) -> None:
+        """Say that it is the X server of display `number`: its files will go even if it is killed."""
+        self._sockets.append(f"{guard.X_SOCKETS}{number}")
+        self._tell(do="display", number=number)
 
     @property
     def guard_pid(self) -> int:
@@ -387,7 +393,7 @@ class Process:
                 self.left = tuple(found)
                 break
             time.sleep(0.01)
-        guard.remove_x_locks(ended)
+        guard.remove_x_files(ended, self._sockets)
         guard.remove_tree(str(self.directory))
 
 

@@ -38,6 +38,7 @@ WHY = {
     Stopped.ENDED: "all connections had ended",
     Stopped.DEADLINE: "the time was over, with a connection open",
     Stopped.SIZE: "the next packet would have made the file too large",
+    Stopped.FAILED: "the recording broke off",
     Stopped.NO_CONNECTION: "the client did not connect",
 }
 """What the file's comment says of the end."""

@@ -38,6 +38,8 @@ class Stopped(StrEnum):
     """The time was over first."""
     SIZE = "size"
     """The next packet would have made the file larger than asked for."""
+    FAILED = "failed"
+    """The recording broke off, e.g. on a full disk."""
     NO_CONNECTION = "no-connection"
     """The client never connected: it ended before, or took too long."""
 
@@ -100,7 +102,8 @@ class Recorder(ABC):
     def stop(self, end_ns: int | None = None, reason: str = "") -> None:
         """End the recording at `end_ns` (Unix; now where None) and close the file. Call it again freely.
 
-        What came later than `end_ns` is left out. reason: for the file's comment.
+        What comes later than `end_ns` is left out, unless it is written already; then that is the end.
+        reason: for the file's comment.
         """
 
     def __enter__(self) -> Self:
@@ -139,7 +142,7 @@ class Recorder(ABC):
                 if self.full_ns is not None:
                     return Stopped.SIZE
                 if self.failure is not None:
-                    return Stopped.ENDED
+                    return Stopped.FAILED
                 if self.connections:
                     first = now if first is None else first
                     # Nothing is over as long as one connection is open; `quiet` starts when the last ends.
@@ -195,7 +198,12 @@ class Recorder(ABC):
             self.full_ns = time_ns
             self._changed.notify_all()
             return False
-        self._writer.write(time_ns, frame)
+        try:
+            self._writer.write(time_ns, frame)
+        except OSError as error:  # the disk is full: the conversation goes on, the recording does not
+            self.failure = f"the recording broke off: {error.strerror}"
+            self._abandon()
+            return False
         self.bytes += size
         self.packets += 1
         self._last_ns = max(self._last_ns, time_ns)
@@ -223,6 +231,14 @@ class Recorder(ABC):
             connection.reset_ns, connection.reset_by = time_ns, side
         if connection.ended:
             del self._open[key]
+        self._changed.notify_all()
+
+    def _abandon(self) -> None:
+        """Give up the file as it is; the condition is held."""
+        file, self._writer, self._file = self._file, None, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
         self._changed.notify_all()
 
     def _close_file(self) -> None:

@@ -130,7 +130,7 @@ class RelayRecorder(Recorder):
                         self._accept()
                     elif fd in self._served:
                         self._serve(*self._served[fd], events)
-        except OSError as error:  # the disk is full
+        except OSError as error:
             self.failure = f"the recording broke off: {error.strerror}"
         finally:
             self._finish()

@@ -103,7 +103,7 @@ class WireRecorder(Recorder):
             while not stopping:
                 stopping = self._wake in {fd for fd, _ in poll.poll()}
                 self._drain(raw)
-        except OSError as error:  # the disk is full, or the interface went down
+        except OSError as error:  # the interface went down
             self.failure = f"the recording broke off: {error.strerror}"
         finally:
             self._finish(raw)
