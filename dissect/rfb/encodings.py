@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How long a rectangle is: one framer an encoding.
 
-A FramebufferUpdate has no length; the end of each rectangle is found by walking its encoding. A framer walks and
-keeps nothing: no pixel is decoded here. Layouts: rfbproto.rst, the section of the encoding's name.
+A FramebufferUpdate has no length; the end of each rectangle is found by walking its encoding. A framer walks
+and keeps nothing: no pixel is decoded here. Layouts: rfbproto.rst, the section of the encoding's name.
 """
 
 from __future__ import annotations
@@ -13,16 +13,35 @@ from dataclasses import dataclass
 from dissect.rfb import constants
 from dissect.stream.session import Flow, NotRead, Want, Wrong
 
-Walking = Generator[int, None, int]
-"""Yields the bytes it wants, returns an offset."""
+Walking = Generator[Want, None, int]
+"""Yields what it wants, returns a number."""
 
 
-@dataclass(slots=True)
 class Format:
-    """What framing needs of a PIXEL_FORMAT: the sizes in bytes of PIXEL and TPIXEL."""
+    """What framing needs of a PIXEL_FORMAT: the sizes in bytes of PIXEL and TPIXEL.
 
-    pixel: int = 4
-    tpixel: int = 4
+    `why_unknown`: the format is not known, and asking for a size raises `NotRead` with that reason. Encodings
+    that do not depend on it can be read all the same.
+    """
+
+    def __init__(self, pixel: int = 4, tpixel: int = 4, *, why_unknown: str | None = None) -> None:
+        self._pixel = pixel
+        self._tpixel = tpixel
+        self._why_unknown = why_unknown
+
+    @property
+    def pixel(self) -> int:
+        """Bytes of a PIXEL."""
+        if self._why_unknown is not None:
+            raise NotRead(self._why_unknown)
+        return self._pixel
+
+    @property
+    def tpixel(self) -> int:
+        """Bytes of a TPIXEL."""
+        if self._why_unknown is not None:
+            raise NotRead(self._why_unknown)
+        return self._tpixel
 
     @classmethod
     def of(cls, values: Mapping[str, int]) -> Format:
@@ -48,6 +67,9 @@ class Rectangle:
     encoding: int
 
 
+NAME = "FramebufferUpdate"
+
+
 class Walk:
     """A place in a message that is still arriving."""
 
@@ -59,8 +81,7 @@ class Walk:
         """Step over `size` bytes once they are there; returns where they begin."""
         start = self.at
         self.at += size
-        if len(self.flow.buffer) < self.at:
-            yield Want(self.at)
+        yield from self.flow.need(self.at, NAME)
         return start
 
     def number(self, size: int) -> Walking:
@@ -80,27 +101,28 @@ class Walk:
         return (low & 0x7F) | (middle & 0x7F) << 7 | high << 14
 
 
-Framer = Callable[[Walk, Rectangle, Format], Generator[int, None, None]]
+Step = Generator[Want, None, None]
+Framer = Callable[[Walk, Rectangle, Format], Step]
 
 
-def _nothing(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _nothing(walk: Walk, rect: Rectangle, form: Format) -> Step:
     yield from walk.take(0)
 
 
-def _raw(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _raw(walk: Walk, rect: Rectangle, form: Format) -> Step:
     yield from walk.take(rect.width * rect.height * form.pixel)
 
 
-def _copy_rect(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _copy_rect(walk: Walk, rect: Rectangle, form: Format) -> Step:
     yield from walk.take(4)
 
 
-def _rre(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _rre(walk: Walk, rect: Rectangle, form: Format) -> Step:
     count = yield from walk.number(4)
     yield from walk.take(form.pixel + count * (form.pixel + 8))
 
 
-def _corre(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _corre(walk: Walk, rect: Rectangle, form: Format) -> Step:
     count = yield from walk.number(4)
     yield from walk.take(form.pixel + count * (form.pixel + 4))
 
@@ -112,7 +134,7 @@ def _tiles(rect: Rectangle, size: int) -> Generator[tuple[int, int], None, None]
             yield min(size, rect.width - x), min(size, rect.height - y)
 
 
-def _hextile_tile(walk: Walk, mask: int, pixel: int) -> Generator[int, None, None]:
+def _hextile_tile(walk: Walk, mask: int, pixel: int) -> Step:
     """The rest of a Hextile tile that is not raw."""
     yield from walk.take(pixel * (bool(mask & 2) + bool(mask & 4)))
     if mask & 8:
@@ -120,7 +142,7 @@ def _hextile_tile(walk: Walk, mask: int, pixel: int) -> Generator[int, None, Non
         yield from walk.take(count * (2 + (pixel if mask & 16 else 0)))
 
 
-def _hextile(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _hextile(walk: Walk, rect: Rectangle, form: Format) -> Step:
     for width, height in _tiles(rect, 16):
         mask = yield from walk.number(1)
         if mask & 1:
@@ -129,7 +151,7 @@ def _hextile(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, 
             yield from _hextile_tile(walk, mask, form.pixel)
 
 
-def _zlibhex(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _zlibhex(walk: Walk, rect: Rectangle, form: Format) -> Step:
     for width, height in _tiles(rect, 16):
         mask = yield from walk.number(1)
         if mask & (32 | 64):
@@ -141,13 +163,13 @@ def _zlibhex(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, 
             yield from _hextile_tile(walk, mask, form.pixel)
 
 
-def _sized(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _sized(walk: Walk, rect: Rectangle, form: Format) -> Step:
     """A U32 length and so many bytes: zlib, ZRLE and their kin, DesktopName."""
     length = yield from walk.number(4)
     yield from walk.take(length)
 
 
-def _tight(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _tight(walk: Walk, rect: Rectangle, form: Format) -> Step:
     control = yield from walk.number(1)
     method = control >> 4
     if method == 0x8:
@@ -159,6 +181,8 @@ def _tight(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, No
         filter_id = (yield from walk.number(1)) if method & 0x4 else 0
         if filter_id == 1:
             colours = (yield from walk.number(1)) + 1
+            if colours == 1:
+                raise Wrong("a Tight palette has 2 to 256 colours, not 1", walk.at - 1)
             yield from walk.take(colours * form.tpixel)
             row = (rect.width + 7) // 8 if colours == 2 else rect.width
         elif filter_id in (0, 2):
@@ -166,25 +190,26 @@ def _tight(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, No
         else:
             raise Wrong(f"Tight filter {filter_id} does not exist", walk.at - 1)
         size = row * rect.height
-        # What is shorter than 12 bytes is not compressed and has no length.
-        if method < 0x8 and size >= 12:
+        # What is shorter than 12 bytes is not compressed and has no length. The rest has one, also without
+        # zlib: the document does not say so, the programs do (libvncclient and libvncserver, tight.c).
+        if size >= 12:
             size = yield from walk.compact()
         yield from walk.take(size)
     else:
         raise Wrong(f"Tight compression-control {control:#04x} is invalid", walk.at - 1)
 
 
-def _cursor(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _cursor(walk: Walk, rect: Rectangle, form: Format) -> Step:
     mask = (rect.width + 7) // 8 * rect.height
     yield from walk.take(rect.width * rect.height * form.pixel + mask)
 
 
-def _x_cursor(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _x_cursor(walk: Walk, rect: Rectangle, form: Format) -> Step:
     if rect.width * rect.height:
         yield from walk.take(6 + 2 * ((rect.width + 7) // 8) * rect.height)
 
 
-def _cursor_with_alpha(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _cursor_with_alpha(walk: Walk, rect: Rectangle, form: Format) -> Step:
     encoding = yield from walk.number(4)
     encoding -= (encoding & 0x80000000) << 1
     inner = Rectangle(rect.x, rect.y, rect.width, rect.height, encoding)
@@ -192,7 +217,7 @@ def _cursor_with_alpha(walk: Walk, rect: Rectangle, form: Format) -> Generator[i
     yield from framer(encoding)(walk, inner, Format(4, 4))
 
 
-def _vmware_cursor(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _vmware_cursor(walk: Walk, rect: Rectangle, form: Format) -> Step:
     kind = yield from walk.number(1)
     yield from walk.take(1)
     pixels = rect.width * rect.height
@@ -204,19 +229,19 @@ def _vmware_cursor(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, 
         raise Wrong(f"VMware cursor type {kind} does not exist", walk.at - 2)
 
 
-def _h264(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _h264(walk: Walk, rect: Rectangle, form: Format) -> Step:
     length = yield from walk.number(4)
     yield from walk.take(4 + length)
 
 
 def _bytes(size: int) -> Framer:
-    def walk_over(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+    def walk_over(walk: Walk, rect: Rectangle, form: Format) -> Step:
         yield from walk.take(size)
 
     return walk_over
 
 
-def _extended_desktop_size(walk: Walk, rect: Rectangle, form: Format) -> Generator[int, None, None]:
+def _extended_desktop_size(walk: Walk, rect: Rectangle, form: Format) -> Step:
     screens = yield from walk.number(1)
     yield from walk.take(3 + 16 * screens)
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The messages of RFB, each described once, by its `fields_desc`. Big-endian.
 
-Layouts: rfbproto.rst, section named in each docstring. Framing, decoding, JSON fields and the Scapy packet all
-follow from these classes. To add a message to the normal phase, write its class with `@message(Side..., number)`.
+Layouts: rfbproto.rst, section named in each docstring. Framing, decoding, JSON fields and the Scapy packet
+all follow from these classes. To add a message to the normal phase, write its class with
+`@message(Side..., number)`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,14 @@ from scapy.fields import (
 )
 
 from dissect.rfb import constants
-from dissect.stream.layout import FixedTextField, LiteralField, Padding, ProtocolPacket, SecretField, TextField
+from dissect.stream.layout import (
+    FixedTextField,
+    LiteralField,
+    Padding,
+    ProtocolPacket,
+    SecretField,
+    TextField,
+)
 from dissect.stream.side import Side
 
 TEXT_LIMIT = 1 << 20
@@ -90,14 +98,17 @@ class ProtocolVersion(RfbPacket):
 
 
 class RepeaterId(RfbPacket):
-    """Client to an UltraVNC repeater (greeting 000.000): 250 bytes, `host:port` or `ID:number`, NUL-padded."""
+    """Client to an UltraVNC repeater (greeting 000.000): `host:port` or `ID:number`, NULs up to 250 bytes."""
 
     name = "RepeaterId"
     fields_desc = [FixedTextField("identity", b"", 250)]
 
 
 class SecurityTypes(RfbPacket):
-    """Server, 3.7 and later: what it offers; an empty list is followed by `FailureReason`. rfbproto.rst "Security"."""
+    """Server, 3.7 and later: what it offers; after an empty list comes `FailureReason`.
+
+    rfbproto.rst "Security".
+    """
 
     name = "SecurityTypes"
     fields_desc = [
@@ -152,7 +163,7 @@ class VncAuthenticationResponse(RfbPacket):
 
 
 class SecurityResult(RfbPacket):
-    """Server: 0 OK, else failed; from 3.8 on `FailureReason` follows a failure. rfbproto.rst "SecurityResult"."""
+    """Server: 0 OK, else failed; from 3.8 on a `FailureReason` follows. rfbproto.rst "SecurityResult"."""
 
     name = "SecurityResult"
     fields_desc = [IntEnumField("status", 0, dict(constants.SECURITY_RESULTS))]
@@ -275,7 +286,7 @@ class PointerEvent(RfbPacket):
 
 @message(Side.CLIENT, 6)
 class ClientCutText(RfbPacket):
-    """rfbproto.rst "ClientCutText". A negative length (Extended Clipboard) is framed, its content kept as bytes."""
+    """rfbproto.rst "ClientCutText". What a negative length announces (Extended Clipboard) is only framed."""
 
     name = "ClientCutText"
     fields_desc = [
@@ -476,7 +487,7 @@ class Bell(RfbPacket):
 
 @message(Side.SERVER, 3)
 class ServerCutText(RfbPacket):
-    """rfbproto.rst "ServerCutText". A negative length (Extended Clipboard) is framed, its content kept as bytes."""
+    """rfbproto.rst "ServerCutText". What a negative length announces (Extended Clipboard) is only framed."""
 
     name = "ServerCutText"
     fields_desc = [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `from scapy.layers.rfb import *` brings after `conf.exts.load("firstbyte")`: every RFB message class."""
+"""What `from scapy.layers.rfb import *` brings after `conf.exts.load("firstbyte")`: the RFB messages."""
 
 from dissect.rfb import messages as _messages
 from dissect.stream.layout import packet_classes as _packet_classes

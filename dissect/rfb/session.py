@@ -13,9 +13,21 @@ from typing import Any, ClassVar
 from dissect.rfb import constants, encodings, messages
 from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
-from dissect.stream.records import Message, Part
 from dissect.stream.recognition import magic
-from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Want, Wrong, one
+from dissect.stream.records import Message, Part
+from dissect.stream.session import (
+    Flow,
+    Framed,
+    Limits,
+    NotRead,
+    Reading,
+    Session,
+    State,
+    Want,
+    Wrong,
+    one,
+    reads,
+)
 from dissect.stream.side import Side
 
 recognise = magic("rfb", b"RFB ")
@@ -23,11 +35,14 @@ recognise = magic("rfb", b"RFB ")
 
 Version = tuple[int, int]
 
+CONTINUE = 0xFFFFFFFF
+"""A SecurityResult that is none yet: more of the same security type follows (UltraVNC)."""
+
 RECTANGLES_SHOWN = 256
 """How many rectangles of one update are kept as fields; the rest are counted."""
 
 _AS_3_3 = {(3, minor) for minor in (3, 4, 5, 6, 14, 16)}
-# 3.4, 3.6, 3.14 and 3.16 are UltraVNC's old ways to say "3.3, and more"; 3.5 was wrongly sent by some clients.
+# 3.4, 3.6, 3.14 and 3.16 are UltraVNC's old ways to say "3.3, and more"; some clients wrongly sent 3.5.
 
 
 def form(version: Version) -> Version:
@@ -42,6 +57,7 @@ def version_of(values: Mapping[str, Any]) -> Version:
     return int(values["major"]), int(values["minor"])
 
 
+@reads("ProtocolVersion")
 def _read_version(session: RfbSession, flow: Flow) -> Reading:
     """ProtocolVersion, checked as far as it has come: a foreign peer is known by its first wrong byte."""
     pattern = b"RFB ddd.ddd\n"
@@ -52,16 +68,14 @@ def _read_version(session: RfbSession, flow: Flow) -> Reading:
             wanted = pattern[at : at + 1]
             good = have[at : at + 1].isdigit() if wanted == b"d" else have[at : at + 1] == wanted
             if not good:
-                raise Wrong(f"{have!r} is not a ProtocolVersion", at, "ProtocolVersion")
+                raise Wrong(f"{have[: at + 1]!r} does not begin a ProtocolVersion", at)
         checked = len(have)
         if checked == len(pattern):
             return (yield from flow.packet(messages.ProtocolVersion))
-        yield Want(checked + 1, messages.ProtocolVersion.title(), len(pattern))
+        yield Want(checked + 1, "ProtocolVersion", len(pattern))
 
 
-_read_version.expects = (messages.ProtocolVersion,)  # type: ignore[attr-defined]
-
-
+@reads()
 def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
     number = flow.buffer[0]
     if number == 255:
@@ -80,6 +94,7 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
     return (yield from flow.packet(cls))
 
 
+@reads()
 def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
     number = flow.buffer[0]
     if number == 0:
@@ -101,7 +116,7 @@ def _unknown(side: Side, number: int, names: Mapping[int, str]) -> Exception:
 
 def _read_update(session: RfbSession, flow: Flow) -> Reading:
     header, rectangle = messages.FramebufferUpdateHeader.layout(), messages.RectangleHeader.layout()
-    yield from flow.need(header.least)
+    yield from flow.need(header.least, encodings.NAME)
     values, at = header.decode(flow.buffer)
     walk = encodings.Walk(flow, at)
     shown: list[dict[str, Any]] = []
@@ -125,28 +140,34 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
     extra: dict[str, Any] = {"rectangles": shown}
     if count > len(shown):
         extra["rectangles_not_shown"] = count - len(shown)
-    name = messages.FramebufferUpdateHeader.title()
-    return Framed(name, walk.at, (Part(messages.FramebufferUpdateHeader, 0, at),), extra=extra)
+    lost = session.lost(Side.CLIENT)
+    if lost is not None:
+        extra["assumed"] = f"no SetPixelFormat since the client is not read any further ({lost})"
+    return Framed(encodings.NAME, walk.at, (Part(messages.FramebufferUpdateHeader, 0, at),), extra=extra)
 
 
+@reads()
 def _read_security(session: RfbSession, flow: Flow) -> Reading:
     """What a server says of security when the client's version is known or will never come."""
-    if session.form is None:
-        # The client spoke something else. A refusal is a U32 0 (3.3), or a U8 0 and a reason (3.7 and later,
-        # where the length of a reason is not 0).
-        yield from flow.need(1)
-        if flow.buffer[0] == 0:
-            yield from flow.need(4)
-            session.form = (
-                (3, 3) if flow.buffer[1:4] == b"\0\0\0" and flow.buffer[4:5] in (b"", b"\0") else (3, 8)
-            )
-        else:
-            session.form = form(session.server_version or (3, 8))
-    cls = messages.SecurityType33 if session.form == (3, 3) else messages.SecurityTypes
+    # A client that spoke something else was never understood: the server's own version says its form.
+    spoken = session.form or form(session.server_version or (3, 8))
+    if spoken != (3, 3) and flow.buffer[0] == 0:
+        # A refusal: a U8 0 and a reason, or, from servers that refuse the version itself, the U32 0 of 3.3.
+        # The fifth byte tells them apart, because a reason has 1 to 255 bytes, or one of the three is not 0.
+        while len(flow.buffer) < 5 and not flow.ended:
+            yield Want(5)
+        if len(flow.buffer) >= 4 and not any(flow.buffer[:5]):
+            spoken = (3, 3)
+    cls = messages.SecurityType33 if spoken == (3, 3) else messages.SecurityTypes
     return (yield from flow.packet(cls))
 
 
-_read_security.expects = (messages.SecurityTypes,)  # type: ignore[attr-defined]
+@reads("SecurityType")
+def _read_choice(session: RfbSession, flow: Flow) -> Reading:
+    framed = yield from flow.packet(messages.SecurityType)
+    if flow.buffer[0] not in (session.offered or ()):
+        framed.violations = ((0, f"security type {flow.buffer[0]} was not offered"),)
+    return framed
 
 
 def _after_version(session: RfbSession) -> str | None:
@@ -169,9 +190,12 @@ def _after_security(session: RfbSession) -> str:
 def _after_result(session: RfbSession) -> str:
     if session.status == 0:
         return "client-init"
+    if session.status == CONTINUE:
+        return "not-decoded"
     return "refused" if session.form == (3, 8) else "closed"
 
 
+@reads()
 def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
     name = constants.SECURITY_TYPES.get(session.security_type or 0, "unregistered")
     raise NotRead(
@@ -179,6 +203,7 @@ def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
     )
 
 
+@reads()
 def _closed(session: RfbSession, flow: Flow) -> Reading:
     raise Wrong("the server has refused: nothing may follow")
 
@@ -192,7 +217,7 @@ class RfbSession(Session):
         "version": State(server=_read_version, client=_read_version, then=_after_version),
         "repeater": State(client=one(messages.RepeaterId), then=lambda session: "version"),
         "security": State(server=_read_security, then=_after_security),
-        "choice": State(client=one(messages.SecurityType), then=lambda session: session.chosen_state()),
+        "choice": State(client=_read_choice, then=lambda session: session.chosen_state()),
         "vnc-challenge": State(
             server=one(messages.VncAuthenticationChallenge), then=lambda session: "vnc-response"
         ),
@@ -236,6 +261,13 @@ class RfbSession(Session):
             return "vnc-challenge"
         return "not-decoded"
 
+    def missed(self, side: Side, name: str) -> None:
+        """A lost SetPixelFormat leaves the sizes of pixels unknown."""
+        if name == messages.SetPixelFormat.title():
+            self.pixel_format = encodings.Format(
+                why_unknown="the pixel format is not known: a SetPixelFormat was lost"
+            )
+
     def observe(self, message: Message) -> None:
         """Keep what later messages depend on."""
         if not message.parts:
@@ -253,6 +285,7 @@ class RfbSession(Session):
             case messages.SecurityType33:
                 self.security_type = message["security_type"]
                 self.offered = (self.security_type,) if self.security_type else ()
+                self.form = (3, 3)
             case messages.SecurityType:
                 self.security_type = message["security_type"]
             case messages.VncAuthenticationChallenge:

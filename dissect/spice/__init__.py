@@ -2,5 +2,6 @@
 """SPICE, from the client's RedLinkMess on.
 
 `constants` numbers and names; `link` the link stage; `channels` one module a channel, one class a message;
-`session` who may say what, when, on one link. May touch `dissect.stream` and Scapy; does no I/O and reads no clock.
+`session` who may say what, when, on one link. May touch `dissect.stream` and Scapy; does no I/O and reads no
+clock.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The link stage of SPICE: from the client's magic to the server's result. Little-endian, packed.
 
-Layouts: `spice/protocol.h` of spice-protocol, the struct of the class's name. `SpiceLinkHeader` / `SpiceLinkMess`
-together are what the source of the server calls RedLinkMess.
+Layouts: `spice/protocol.h` of spice-protocol, the struct of the class's name. `SpiceLinkHeader` and
+`SpiceLinkMess` together are what the source of the server calls RedLinkMess.
 """
 
 from __future__ import annotations

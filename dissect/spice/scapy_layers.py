@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `from scapy.layers.spice import *` brings after `conf.exts.load("firstbyte")`: every SPICE message class."""
+"""What `from scapy.layers.spice import *` brings after `conf.exts.load("firstbyte")`: the SPICE messages."""
 
 from dissect.spice import link as _link
 from dissect.spice.channels import base as _base

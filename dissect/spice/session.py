@@ -11,7 +11,19 @@ from dissect.spice.channels import base, main
 from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
 from dissect.stream.recognition import magic
 from dissect.stream.records import Message, Part
-from dissect.stream.session import Flow, Framed, Limits, NotRead, Reading, Session, State, Want, Wrong, one
+from dissect.stream.session import (
+    Flow,
+    Framed,
+    Limits,
+    NotRead,
+    Reader,
+    Reading,
+    Session,
+    State,
+    Wrong,
+    one,
+    reads,
+)
 from dissect.stream.side import Side
 
 recognise = magic("spice", constants.MAGIC)
@@ -21,23 +33,23 @@ MESSAGE_LIMIT = 1 << 27
 """Bytes: the largest data message that is put together (128 MiB; a 4K frame uncompressed has 33 MB)."""
 
 
-def _link(cls: type[link.SpiceLinkPacket], least: int) -> Any:
+def _link(cls: type[link.SpiceLinkPacket], least: int) -> Reader:
     """A reader of a link header and the struct `cls`, of at least `least` bytes, behind it."""
+    name = cls.title()
 
+    @reads(name)
     def read(session: SpiceSession, flow: Flow) -> Reading:
-        name = cls.title()
-        for at in range(len(constants.MAGIC)):
-            yield from flow.need(at + 1)
-            if flow.buffer[at] != constants.MAGIC[at]:
-                raise Wrong(f"begins with {bytes(flow.buffer[:4])!r}, not with {constants.MAGIC!r}", at, name)
-        yield from flow.need(link.HEADER_SIZE)
+        for at, wanted in enumerate(constants.MAGIC):
+            yield from flow.need(at + 1, name)
+            if flow.buffer[at] != wanted:
+                raise Wrong(f"begins with {bytes(flow.buffer[: at + 1])!r}, not with {constants.MAGIC!r}", at)
+        yield from flow.need(link.HEADER_SIZE, name)
         header, at = link.SpiceLinkHeader.layout().decode(flow.buffer)
         size = header["size"]
         if size > link.SIZE_LIMIT:
-            raise Wrong(f"size {size} is over the limit of {link.SIZE_LIMIT} bytes", 12, name)
+            raise Wrong(f"size {size} is over the limit of {link.SIZE_LIMIT} bytes", 12)
         end = at + size
-        if len(flow.buffer) < end:
-            yield Want(end, name, end)
+        yield from flow.need(end, name, end)
         head = Part(link.SpiceLinkHeader, 0, at)
         if header["major_version"] != constants.VERSION_MAJOR:
             version = f"{header['major_version']}.{header['minor_version']}"
@@ -54,13 +66,13 @@ def _link(cls: type[link.SpiceLinkPacket], least: int) -> Any:
         extra = {} if session.channel_type is None or cls is link.SpiceLinkMess else session.channel_fields()
         return Framed(name, end, (head, Part(cls, at, end)), extra=extra)
 
-    read.expects = (cls,)  # type: ignore[attr-defined]
     return read
 
 
-def _data(side: Side) -> Any:
+def _data(side: Side) -> Reader:
     """A reader of one data message of `side`."""
 
+    @reads()
     def read(session: SpiceSession, flow: Flow) -> Reading:
         header = base.SpiceMiniDataHeader if session.mini_header else base.SpiceDataHeader
         layout = header.layout()
@@ -73,8 +85,7 @@ def _data(side: Side) -> Any:
         if size > MESSAGE_LIMIT:
             raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", at - 4, shown)
         end = at + size
-        if len(flow.buffer) < end:
-            yield Want(end, shown, end)
+        yield from flow.need(end, shown, end)
         head = Part(header, 0, at)
         if name is None:
             why = f"the {session.channel_name} channel has no {side} message {number}"
@@ -110,18 +121,25 @@ def _after_link(session: SpiceSession) -> str | None:
 
 
 def _after_mechanism(session: SpiceSession) -> str:
-    return "ticket" if session.mechanism == 1 else "not-decoded"
+    if session.mechanism == constants.CAP_AUTH_SPICE:
+        return "ticket"
+    return "not-decoded" if session.mechanism == constants.CAP_AUTH_SASL else "bad-mechanism"
 
 
+@reads()
 def _not_decoded(session: SpiceSession, flow: Flow) -> Reading:
     name = constants.AUTH_MECHANISMS.get(session.mechanism or 0, "unknown")
-    raise NotRead(f"authentication {session.mechanism} ({name}) is not decoded yet; what follows is kept as bytes")
+    raise NotRead(
+        f"authentication {session.mechanism} ({name}) is not decoded yet; what follows is kept as bytes"
+    )
 
 
+@reads()
 def _lost(session: SpiceSession, flow: Flow) -> Reading:
     raise NotRead("the link messages could not be read")
 
 
+@reads()
 def _closed(session: SpiceSession, flow: Flow) -> Reading:
     raise NotRead("the server has refused the link")
 
@@ -138,6 +156,9 @@ class SpiceSession(Session):
             then=_after_link,
         ),
         "mechanism": State(client=one(link.SpiceLinkAuthMechanism), then=_after_mechanism),
+        "bad-mechanism": State(
+            server=_link(link.SpiceLinkReply, link.REPLY_SIZE), then=lambda session: "closed"
+        ),
         "ticket": State(client=one(link.SpiceLinkEncryptedTicket), then=lambda session: "result"),
         "result": State(
             server=one(link.SpiceLinkResult),
@@ -167,6 +188,7 @@ class SpiceSession(Session):
         self.capabilities: dict[Side, frozenset[int]] = {}
         """Each side's channel capabilities, as bit numbers."""
         self._serial = 0
+        """Data messages that this session's role has sent."""
 
     @property
     def channel_name(self) -> str:
@@ -197,9 +219,8 @@ class SpiceSession(Session):
                 raise ValueError(f"{packet.name} is not a message of the {self.channel_name} channel")
             if self.mini_header:
                 return bytes(base.SpiceMiniDataHeader(message_type=number, message_size=len(data))) + data
-            self._serial += 1
             head = base.SpiceDataHeader(
-                message_serial=self._serial, message_type=number, message_size=len(data)
+                message_serial=self._serial + 1, message_type=number, message_size=len(data)
             )
             return bytes(head) + data
         return bytes(packet)
@@ -208,6 +229,8 @@ class SpiceSession(Session):
         """Keep what later messages depend on."""
         if not message.parts:
             return
+        if self.state == "messages" and message.side is self.role:
+            self._serial += 1
         match message.parts[-1].cls:
             case link.SpiceLinkMess:
                 values = message.values

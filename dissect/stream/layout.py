@@ -138,7 +138,7 @@ class BitNamesField(FieldListField):
     def __init__(
         self,
         name: str,
-        inner: Field[int, bytes],
+        inner: Field[int, int],
         count_from: Callable[[Any], int],
         names_from: Callable[[Any], Mapping[int, str]],
         max_count: int,
@@ -325,7 +325,7 @@ class Layout:
             yield _Maybe(field.cond, step) if isinstance(field, ConditionalField) else step
 
     def short(self, index: int, at: int, length: int, known: bool = True) -> Short:
-        """What to raise where step `index`, at `at`, has not its `length` bytes; `known`: it needs no more."""
+        """What to raise where step `index`, at `at`, has not its `length` bytes; `known`: no more than those."""
         least, exact = self._after[index]
         return Short(at + length + least, known and exact)
 
@@ -343,7 +343,6 @@ class Layout:
         try:
             return self.decode(data, at, end)
         except Short as short:
-            # Counted here from the first byte of this element's message: `decode` speaks in offsets of `data`.
             least, exact = parent._after[index]
             needed = short.needed + left * self.least + least
             raise Short(needed, short.exact and exact and (self.fixed is not None or left == 0)) from None
@@ -384,10 +383,10 @@ class Layout:
                 names = field.names_from({**(context or {}), **values})
                 shown[f"{name}_names"] = [names.get(bit, f"bit {bit}") for bit in set_bits(value)]
             elif isinstance(field, PacketListField):
-                inner = field.cls.layout()
+                inner = _element(field).layout()
                 shown[name] = [inner.describe(item, secrets=secrets) for item in value]
             elif isinstance(field, PacketField):
-                shown[name] = field.cls.layout().describe(value, secrets=secrets)
+                shown[name] = _element(field).layout().describe(value, secrets=secrets)
             elif isinstance(value, bytes):
                 if not value and not isinstance(field, TextField | FixedTextField):
                     continue
@@ -426,22 +425,39 @@ def _number(field: Any) -> tuple[str, str, int]:
     return order, code, struct.calcsize(order + code)
 
 
+def _element(field: PacketListField | PacketField) -> type[ProtocolPacket]:
+    """The class of the structures that a field holds."""
+    cls: Any = field.cls
+    if not (isinstance(cls, type) and issubclass(cls, ProtocolPacket)):
+        raise TypeError(f"{type(field).__name__} {field.name!r} does not hold one class of ProtocolPacket")
+    return cls
+
+
 def _compile_field(field: Any) -> _Step:
     if isinstance(field, StrFixedLenField):
-        size = field.length_from(None)
+        fixed: Any = field.length_from
+        size = fixed(None)
         return _Fixed(struct.Struct(f"{size}s"), (field.name,), size)
     if isinstance(field, StrLenField):
-        return _Bytes(field.name, field.length_from)
+        return _Bytes(field.name, _given(field.length_from, field))
     if isinstance(field, RestField):
         return _Rest(field.name)
     if isinstance(field, FieldListField):
-        return _Numbers(field.name, field.count_from, *_number(field.field))
+        return _Numbers(field.name, _given(field.count_from, field), *_number(field.field))
     if isinstance(field, PacketListField):
-        return _Packets(field.name, field.count_from, field.cls, None)
+        return _Packets(field.name, _given(field.count_from, field), _element(field), None)
     if isinstance(field, PacketField):
-        return _Packets(field.name, None, field.cls, field.cls.layout().fixed)
+        cls = _element(field)
+        return _Packets(field.name, None, cls, cls.layout().fixed)
     order, code, width = _number(field)
     return _Fixed(struct.Struct(order + code), (field.name,), width)
+
+
+def _given(size_from: Callable[[Any], int] | None, field: Any) -> Callable[[Any], int]:
+    """What gives the size of a field; without it the field would run to the end of whatever is there."""
+    if size_from is None:
+        raise TypeError(f"{type(field).__name__} {field.name!r} needs length_from or count_from")
+    return size_from
 
 
 def _joined(steps: Iterator[_Step]) -> Iterator[_Step]:

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Yes:
+    """It is `protocol`, and what says so."""
+
     protocol: str
     because: str
 
 
 @dataclass(frozen=True, slots=True)
 class No:
+    """It is not, and what says so."""
+
     because: str
 
 

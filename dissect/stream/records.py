@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dissect.stream.side import Side
 
 if TYPE_CHECKING:
+    from scapy.packet import Packet
+
     from dissect.stream.layout import ProtocolPacket
 
 NOT_DECODED = "NotDecoded"
@@ -73,7 +75,7 @@ class Message:
         return self.values[name]
 
     def fields(self, *, secrets: bool = False) -> dict[str, Any]:
-        """The fields as JSON values: numbers with their registered names beside them, text as text, bytes as hex.
+        """The fields as JSON values: numbers with their registered names beside them, text, bytes as hex.
 
         Fields that hold a secret (a VNC response, a SPICE ticket) read `hidden (16 bytes)` unless `secrets`.
         """
@@ -90,12 +92,27 @@ class Message:
         return shown
 
     @property
-    def packet(self) -> ProtocolPacket | None:
-        """The Scapy packet, made now; None for a run that is not decoded."""
-        top: ProtocolPacket | None = None
+    def packet(self) -> Packet | None:
+        """The Scapy packet, made now; None for a run that is not decoded. `bytes(packet)` is `raw`.
+
+        What no class describes (the rectangles of an update, the body of an undecoded message) is its `Raw`.
+        """
+        if not self.parts:
+            return None
+        from scapy.packet import Raw
+
+        layers: list[Packet] = []
+        at = 0
         for part in self.parts:
-            layer = part.cls(self.raw[part.start : part.end])
-            top = layer if top is None else top / layer
+            if at < part.start:
+                layers.append(Raw(self.raw[at : part.start]))
+            layers.append(part.cls(self.raw[part.start : part.end]))
+            at = part.end
+        if at < len(self.raw):
+            layers.append(Raw(self.raw[at:]))
+        top = layers[0]
+        for layer in layers[1:]:
+            top.add_payload(layer)
         return top
 
 

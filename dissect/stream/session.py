@@ -2,25 +2,32 @@
 """The engine under both sessions: bytes and times come in, messages and violations come out.
 
 No socket, no clock. A session is a table of states (`State`), each of which says what either side may
-send now, plus readers, which are generators: a reader yields the number of bytes it wants, counted from the
-first byte of its message, and returns what it found (`Framed`). It may suspend anywhere, so how the bytes
-were cut into segments changes nothing.
+send now, plus readers, which are generators: a reader yields what it wants (`Want`), counted from the first
+byte of its message, and returns what it found (`Framed`). It may suspend anywhere, so how the bytes were
+cut into segments changes nothing.
 
 A side whose turn it is not has its bytes kept until the other side has said what they mean: one
 direction of a handshake cannot be read without facts from the other.
+
+Every byte of a side is reported once: in a message, in a gap, or in a run that says why it was not read. A
+gap that a known size bridges lies inside its message; all others lie between messages.
 """
 
 from __future__ import annotations
 
+import copy
+import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from dissect.stream.layout import Layout, Malformed, ProtocolPacket, Short
+from dissect.stream.layout import Malformed, ProtocolPacket, Short
 from dissect.stream.records import HEAD_BYTES, NOT_DECODED, Gap, Message, Part, Record, Violation
 from dissect.stream.side import Side
+
+# --- What protocols are written with --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +55,26 @@ class Framed:
     violations: tuple[tuple[int, str], ...] = ()
 
 
-class Want(int):
+@dataclass(frozen=True, slots=True)
+class Want:
     """How many bytes a reader wants before it is called again, counted from the message's first.
 
     `name` is the message's, where it is known by now; `total` its whole size, where that is known.
     """
 
-    name: str | None
-    total: int | None
+    size: int
+    name: str | None = None
+    total: int | None = None
 
-    def __new__(cls, size: int, name: str | None = None, total: int | None = None) -> Want:
-        want = super().__new__(cls, size)
-        want.name = name
-        want.total = total
-        return want
+
+FIRST_BYTE = Want(1)
 
 
 class Wrong(Exception):
-    """Raised by a reader: this side cannot be read any further. `why`, `at` (from the message's first byte)."""
+    """Raised by a reader: what this side sent is not allowed, and it cannot be read any further.
+
+    `why` is one sentence, `at` counts from the message's first byte.
+    """
 
     def __init__(self, why: str, at: int = 0, name: str | None = None) -> None:
         super().__init__(why)
@@ -75,7 +84,7 @@ class Wrong(Exception):
 
 
 class NotRead(Exception):
-    """Raised by a reader: lawful as far as is known, but this side is not decoded from here on, because `why`."""
+    """Raised by a reader: lawful as far as is known, but not decoded from here on, because `why`."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -83,12 +92,33 @@ class NotRead(Exception):
 
 
 class LocalProtocolError(Exception):
-    """`send` was asked for what its own side may not send now."""
+    """`send` was asked for what its own side may not send now. The session is as it was before."""
 
 
-Reading = Generator[int, None, Framed]
-Reader = Callable[[Any, "Flow"], Reading]
-"""Called with the session and the flow; see the module's docstring."""
+Reading = Generator[Want, None, Framed]
+Read = Callable[[Any, "Flow"], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads one message: `read` is called with the session and the flow once the first byte is there.
+
+    It may be resumed before it has what it wants, when a gap or the end follows (`Flow.ended`), and then
+    asks again. `name`: the message's, where only one can come.
+    """
+
+    read: Read
+    name: str | None = None
+
+
+def reads(name: str | None = None) -> Callable[[Read], Reader]:
+    """Make a function a `Reader`."""
+    return lambda read: Reader(read, name)
+
+
+def one(cls: type[ProtocolPacket]) -> Reader:
+    """A reader of one message of class `cls`."""
+    return Reader(lambda session, flow: flow.packet(cls), cls.title())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +137,31 @@ class State:
         return self.server if side is Side.SERVER else self.client
 
 
-def one(cls: type[ProtocolPacket]) -> Reader:
-    """A reader of one message of class `cls`."""
-
-    def read(session: Session, flow: Flow) -> Reading:
-        return (yield from flow.packet(cls))
-
-    read.expects = (cls,)  # type: ignore[attr-defined]
-    return read
+# --- One side's bytes -----------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Run:
-    """A run of bytes that is not decoded, growing until something ends it."""
+class _Unread:
+    """A stretch of a stream that is reported undecoded: it grows until something ends it.
+
+    `total` is the size of the message that it is, where a gap went through a message of known size: then the
+    stretch ends there, and counts the gap's bytes (`lost`) as its own.
+    """
 
     name: str
     note: str
     offset: int
-    size: int
-    head: bytes
     first_ns: int
     last_ns: int
+    size: int = 0
+    head: bytes = b""
+    total: int | None = None
+    lost: int = 0
+
+    @property
+    def left(self) -> int | None:
+        """Bytes up to the end that `total` gives."""
+        return None if self.total is None else self.total - self.size
 
 
 class Flow:
@@ -141,19 +175,19 @@ class Flow:
         self.lost: str | None = None
         """Why this side is not read any further; None while it is."""
         self.ended = False
-        self.want = Want(0)
+        self.reader: Reader | None = None
         self.reading: Reading | None = None
-        self.run: _Run | None = None
-        self.skip: tuple[str, int, int, int, int] | None = None
+        """The message that is being read; None between messages."""
+        self.want = FIRST_BYTE
+        self.unread: _Unread | None = None
         self._marks: deque[tuple[int, int]] = deque()
+        # (offset of the byte after, time) of each stretch that arrived at one time.
 
-    def append(self, data: bytes | bytearray | memoryview, now: int) -> None:
-        self.buffer += data
-        self._marks.append((self.offset + len(self.buffer), now))
+    # --- for readers
 
     def packet(self, cls: type[ProtocolPacket], name: str | None = None) -> Reading:
         """Read one message of `cls` from the buffer."""
-        layout: Layout = cls.layout()
+        layout = cls.layout()
         name = name or cls.title()
         while True:
             try:
@@ -165,11 +199,25 @@ class Flow:
             else:
                 return Framed(name, end, (Part(cls, 0, end),))
 
-    def need(self, size: int) -> Generator[int, None, bytearray]:
-        """Wait until `size` bytes are there; returns the buffer."""
+    def need(
+        self, size: int, name: str | None = None, total: int | None = None
+    ) -> Generator[Want, None, bytearray]:
+        """Wait until `size` bytes are there; returns the buffer. `name` and `total` as in `Want`."""
         if len(self.buffer) < size:
-            yield Want(size)
+            want = Want(size, name, total)
+            while len(self.buffer) < size:
+                yield want
         return self.buffer
+
+    # --- for the session
+
+    def append(self, data: bytes | bytearray | memoryview, now: int) -> None:
+        self.buffer += data
+        mark = self.offset + len(self.buffer), now
+        if self._marks and self._marks[-1][1] == now:
+            self._marks[-1] = mark
+        else:
+            self._marks.append(mark)
 
     def times(self, size: int) -> tuple[int, int]:
         """The times (ns) of the first and the last of the next `size` bytes.
@@ -184,13 +232,32 @@ class Flow:
                 break
         return first, last
 
-    def take(self, size: int) -> bytes:
-        raw = bytes(self.buffer[:size])
+    def drop(self, size: int) -> None:
+        """Be done with the next `size` bytes."""
         del self.buffer[:size]
         self.offset += size
         while self._marks and self._marks[0][0] <= self.offset:
             self._marks.popleft()
-        return raw
+
+    def idle(self) -> None:
+        """No message is being read from here on."""
+        self.reader = self.reading = None
+        self.want = FIRST_BYTE
+
+    def swallow(self, size: int, name: str, why: str, total: int | None = None) -> _Unread:
+        """Move the next `size` bytes to the stretch that is not decoded; it begins here if there is none."""
+        first, last = self.times(size)
+        if self.unread is None:
+            self.unread = _Unread(name, f"not decoded: {why}", self.offset, first, last, total=total)
+        unread = self.unread
+        unread.head += self.buffer[: min(size, HEAD_BYTES - len(unread.head))]
+        unread.size += size
+        unread.last_ns = max(unread.last_ns, last)
+        self.drop(size)
+        return unread
+
+
+# --- The session ----------------------------------------------------------------------------------------
 
 
 class Session(ABC):
@@ -210,6 +277,8 @@ class Session(ABC):
         self.state = self.start
         self._done: set[Side] = set()
         self._flows = {side: Flow(side) for side in Side}
+        self.completed: list[Record] = []
+        """What the last `send` brought about: its message, then what the peer had sent early."""
 
     # --- what protocols define
 
@@ -217,8 +286,12 @@ class Session(ABC):
     def observe(self, message: Message) -> None:
         """Remember what later messages depend on. Called for each message, before the state moves on."""
 
+    def missed(self, side: Side, name: str) -> None:
+        """A gap went through a message of `side` called `name`: what it said is not known."""
+        return
+
     def encode(self, packet: ProtocolPacket) -> bytes:
-        """The bytes that `send` puts on the wire for `packet`."""
+        """The bytes that `send` puts on the wire for `packet`; ValueError where it has no place here."""
         return bytes(packet)
 
     def after_gap(self, flow: Flow, size: int, now: int) -> str | None:
@@ -231,75 +304,85 @@ class Session(ABC):
         """`data` is what `side` sent next, at `now`. Returns the records that it completes, in order."""
         out: list[Record] = []
         if data:
-            self._flows[side].append(data, now)
+            flow = self._flows[side]
+            if flow.ended:
+                flow.ended = False
+                flow.lost = flow.lost or "follows the end of the stream"
+            flow.append(data, now)
             self._advance(side, out)
         return out
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:
-        """`size` bytes of `side` were lost here. What a known length bridges is bridged; else see `after_gap`."""
+        """`size` bytes of `side` were lost here. Returns what that completes, and the gap itself.
+
+        A gap inside a message of known size is bridged: that message is reported when its end is reached, and
+        reading goes on after it. Any other is answered by `after_gap`.
+        """
         out: list[Record] = []
-        flow = self._flows[side]
         if size <= 0:
             return out
-        known, total = (flow.want.name, flow.want.total) if flow.reading is not None else (None, None)
-        left = (total or 0) - len(flow.buffer)
-        if flow.skip is None and known is not None and total is not None and self.table[self.state].stays and size <= left:
-            have = len(flow.buffer)
-            first = flow.times(have)[0] if have else now
-            flow.reading, flow.want = None, Want(0)
-            flow.skip = (known, flow.offset, total, have, first)
-            flow.take(have)
-            flow.offset += size
-            flow.skip = (known, flow.skip[1], total, have, first)
-        elif flow.skip is not None and flow.offset + size <= flow.skip[1] + flow.skip[2]:
-            flow.offset += size
-        else:
-            self._break(flow, out, now)
-            flow.offset += size
+        flow = self._flows[side]
+        self._wake(flow, out)
+        bridged = self._bridge(flow, size, now)
+        if not bridged:
+            self._break(flow, out)
             if flow.lost is None:
                 flow.lost = self.after_gap(flow, size, now)
-        gap_at = flow.offset - size
-        out.append(Gap(side, self.protocol, gap_at, size, now))
-        self._finish_skip(flow, now, out)
+        out.append(Gap(side, self.protocol, flow.offset, size, now))
+        flow.offset += size
+        if bridged:
+            self._finish(flow, out)
         self._advance(side, out)
         return out
 
     def end(self, side: Side, now: int) -> list[Record]:
-        """`side` sends no more. Returns what is left of its stream, each run with the reason it was not read."""
+        """`side` sends no more. Returns what is left of its stream, with the reason it was not read."""
         out: list[Record] = []
         flow = self._flows[side]
-        if flow.ended:
-            return out
         flow.ended = True
-        self._break(flow, out, now)
+        self._wake(flow, out)
+        self._break(flow, out)
         return out
 
     def send(self, packet: ProtocolPacket, now: int) -> bytes:
         """The bytes of `packet` as this session's role sends it now.
 
-        Raises `LocalProtocolError` where the role may not send it: the same machine that reads the peer
-        reads this.
+        Raises `LocalProtocolError`, and changes nothing, where the role may not send it: the same readers
+        that read the peer read this. The bytes then go through `feed`; its records are in `completed`.
         """
         if self.role is None:
             raise LocalProtocolError("this session only listens: it has no role")
-        data = self.encode(packet)
         flow = self._flows[self.role]
-        if flow.lost is not None or flow.buffer:
-            raise LocalProtocolError(f"{packet.name} cannot be sent now: {flow.lost or 'a message is open'}")
-        if self._reader(flow) is None:
+        reader = self._reader(flow)
+        if flow.lost is not None or flow.ended or flow.buffer or flow.unread:
+            why = flow.lost or ("its stream has ended" if flow.ended else "a message is open")
+            raise LocalProtocolError(f"{packet.name} cannot be sent now: {why}")
+        if reader is None:
             raise LocalProtocolError(f"{packet.name} cannot be sent in state {self.state!r}")
-        records = self.feed(self.role, data, now)
-        wrong = next((r for r in records if isinstance(r, Violation)), None)
-        if wrong is not None:
-            raise LocalProtocolError(f"{packet.name} cannot be sent in state {wrong.state!r}: {wrong.why}")
-        first = next((r for r in records if r.side is self.role), None)
-        if first is None or first.name != packet.name:
-            raise LocalProtocolError(f"{packet.name} is not what {self.role} sends in state {self.state!r}")
+        try:
+            data = self.encode(packet)
+        except (ValueError, struct.error) as bad:
+            raise LocalProtocolError(f"{packet.name} has no bytes: {bad}") from None
+        self._rehearse(reader, packet.title(), data)
+        self.completed = self.feed(self.role, data, now)
         return data
 
     def awaits(self, side: Side) -> bool:
         """Whether `side` may send in the present state."""
         return self._reader(self._flows[side]) is not None
+
+    def done(self, side: Side) -> bool:
+        """Whether `side` has sent its message of the present state."""
+        return side in self._done
+
+    def lost(self, side: Side) -> str | None:
+        """Why `side` is not read any further; None while it is."""
+        return self._flows[side].lost
+
+    def enter(self, state: str) -> None:
+        """Go to `state`."""
+        self.state = state
+        self._done.clear()
 
     # --- the machine
 
@@ -317,162 +400,186 @@ class Session(ABC):
             pass
 
     def _step(self, flow: Flow, out: list[Record]) -> bool:
+        """Go on with `flow` as far as one message; False where it must wait for bytes or the other side."""
         if not flow.buffer:
             return False
+        if flow.unread is not None and flow.unread.left is not None:
+            flow.swallow(min(flow.unread.left, len(flow.buffer)), flow.unread.name, flow.unread.note)
+            return self._finish(flow, out)
         if flow.lost is not None:
-            self._run_on(flow, NOT_DECODED, flow.lost, len(flow.buffer))
+            flow.swallow(len(flow.buffer), NOT_DECODED, flow.lost)
             return False
-        if flow.skip is not None:
-            name, start, total, have, first = flow.skip
-            size = min(len(flow.buffer), start + total - flow.offset)
-            last = flow.times(size)[1]
-            flow.take(size)
-            flow.skip = (name, start, total, have + size, first)
-            return self._finish_skip(flow, last, out)
-        if flow.reading is None:
-            reader = self._reader(flow)
-            if reader is None:
-                if len(flow.buffer) > self.limits.waiting:
-                    flow.lost = f"more than {self.limits.waiting} bytes {self._waiting(flow)}"
-                    return True
-                return False
         try:
             if flow.reading is None:
-                # A reader that refuses at once need not be a generator.
-                flow.reading, flow.want = reader(self, flow), Want(1)
-            while len(flow.buffer) >= flow.want:
-                want = next(flow.reading)
-                flow.want = want if isinstance(want, Want) else Want(want)
-                if flow.want > self.limits.message:
-                    raise Wrong(
-                        f"a message of {int(flow.want)} bytes is over the limit of {self.limits.message}"
-                    )
+                reader = self._reader(flow)
+                if reader is None:
+                    flow.lost = self._hopeless(flow)
+                    return flow.lost is not None
+                flow.reader, flow.reading = reader, reader.read(self, flow)
+            while len(flow.buffer) >= flow.want.size:
+                flow.want = next(flow.reading)
+                if flow.want.size > self.limits.message:
+                    why = f"a message of {flow.want.size} bytes is over the limit of {self.limits.message}"
+                    raise Wrong(why, name=flow.want.name)
         except StopIteration as stop:
             self._deliver(flow, stop.value, out)
         except Wrong as wrong:
-            at = flow.offset + wrong.at
-            now = flow.times(min(wrong.at + 1, len(flow.buffer)))[1]
-            name = wrong.name or self._expected(flow)
-            out.append(Violation(flow.side, self.protocol, name, at, 0, now, self.state, wrong.why))
-            self._lose(flow, f"follows a violation at byte {at}")
+            self._violate(flow, wrong, out)
         except NotRead as cause:
-            self._lose(flow, cause.why)
+            flow.lost = cause.why
+            flow.idle()
         else:
             return False
         return True
 
-    def _lose(self, flow: Flow, why: str) -> None:
-        flow.reading, flow.want, flow.lost = None, Want(0), why
+    def _hopeless(self, flow: Flow) -> str | None:
+        """Why it is no use to keep bytes of `flow` until the other side has spoken; None where it is."""
+        other = self._flows[flow.side.other]
+        if other.lost is not None:
+            return f"cannot be read, because the {other.side} is not read any further: {other.lost}"
+        if len(flow.buffer) > self.limits.waiting:
+            return f"more than {self.limits.waiting} bytes {self._not_its_turn(flow)}"
+        return None
+
+    def _not_its_turn(self, flow: Flow) -> str:
+        return f"sent in state {self.state!r}, in which it is not the {flow.side}'s turn"
+
+    def _wake(self, flow: Flow, out: list[Record]) -> None:
+        """Let an open reading look once at all that is there: nothing follows it directly."""
+        if flow.reading is not None:
+            flow.want = FIRST_BYTE
+            self._advance(flow.side, out)
 
     def _deliver(self, flow: Flow, framed: Framed, out: list[Record]) -> None:
-        flow.reading, flow.want = None, Want(0)
+        assert 0 < framed.size <= len(flow.buffer), f"{framed.name} framed as {framed.size} bytes"
         first, last = flow.times(framed.size)
-        offset = flow.offset
         message = Message(
             flow.side,
             self.protocol,
             framed.name,
-            offset,
+            flow.offset,
             framed.size,
-            flow.take(framed.size),
+            bytes(flow.buffer[: framed.size]),
             first,
             last,
             framed.parts,
             framed.note,
             framed.extra,
         )
+        flow.drop(framed.size)
+        flow.idle()
         out.append(message)
         for at, why in framed.violations:
-            out.append(
-                Violation(
-                    flow.side,
-                    self.protocol,
-                    framed.name,
-                    offset + at,
-                    framed.size - at,
-                    last,
-                    self.state,
-                    why,
-                )
-            )
+            offset, size = message.offset + at, framed.size - at
+            out.append(Violation(flow.side, self.protocol, framed.name, offset, size, last, self.state, why))
         self.observe(message)
         self._done.add(flow.side)
         state = self.table[self.state].then(self)
         if state is not None:
             self.enter(state)
 
-    def enter(self, state: str) -> None:
-        self.state = state
-        self._done.clear()
+    def _violate(self, flow: Flow, wrong: Wrong, out: list[Record]) -> None:
+        """Report what a reader found wrong; `flow` is not read after that."""
+        at = flow.offset + wrong.at
+        now = flow.times(min(wrong.at + 1, len(flow.buffer)))[1]
+        name = wrong.name or self._name(flow)
+        out.append(Violation(flow.side, self.protocol, name, at, 0, now, self.state, wrong.why))
+        flow.lost = f"follows a violation at byte {at}"
+        flow.idle()
 
-    def done(self, side: Side) -> bool:
-        """Whether `side` has sent its message of the present state."""
-        return side in self._done
+    def _name(self, flow: Flow) -> str:
+        """The name of the message that `flow` is in, as far as it is known."""
+        return flow.want.name or (flow.reader and flow.reader.name) or NOT_DECODED
 
-    def _finish_skip(self, flow: Flow, now: int, out: list[Record]) -> bool:
-        """Report the message that a gap went through, once its end is reached."""
-        if flow.skip is None:
+    def _bridge(self, flow: Flow, size: int, now: int) -> bool:
+        """Whether a gap of `size` bytes here lies inside a message of known size, which it then goes through.
+
+        Not in a handshake, where what the message says is needed to read on.
+        """
+        if flow.unread is None and flow.reading is not None and flow.want.name and flow.want.total:
+            if not self.table[self.state].stays or size > flow.want.total - len(flow.buffer):
+                return False
+            flow.swallow(len(flow.buffer), flow.want.name, "", flow.want.total)
+            flow.idle()
+        unread = flow.unread
+        if unread is None or unread.left is None or size > unread.left:
             return False
-        name, start, total, have, first = flow.skip
-        if flow.offset < start + total:
-            return False
-        flow.skip = None
-        note = f"not decoded: {total - have} of its {total} bytes were lost"
-        out.append(Message(flow.side, self.protocol, name, start, total, b"", first, now, note=note))
+        unread.size += size
+        unread.lost += size
+        unread.last_ns = max(unread.last_ns, now)
         return True
 
-    def _run_on(self, flow: Flow, name: str, note: str, size: int) -> None:
-        first, last = flow.times(size)
-        offset = flow.offset
-        raw = flow.take(size)
-        if flow.run is None:
-            flow.run = _Run(name, f"not decoded: {note}", offset, 0, b"", first, last)
-        run = flow.run
-        run.head = (run.head + raw[:HEAD_BYTES])[:HEAD_BYTES]
-        run.size += size
-        run.last_ns = max(run.last_ns, last)
+    def _finish(self, flow: Flow, out: list[Record]) -> bool:
+        """Report the message that a gap went through, once its end is reached."""
+        unread = flow.unread
+        if unread is None or unread.left != 0:
+            return False
+        self._report(flow, out)
+        self.missed(flow.side, unread.name)
+        return True
 
-    def _break(self, flow: Flow, out: list[Record], now: int) -> None:
+    def _break(self, flow: Flow, out: list[Record]) -> None:
         """The stream of `flow` ends or has a hole here: report what is unread before it."""
-        if flow.skip is not None:
-            name, start, total, have, first = flow.skip
-            flow.skip = None
-            note = f"not decoded: {total - have} of its {total} bytes are not there"
-            size = flow.offset - start
-            out.append(Message(flow.side, self.protocol, name, start, size, b"", first, now, note=note))
         if flow.buffer:
             have = len(flow.buffer)
             if flow.lost is not None:
-                self._run_on(flow, NOT_DECODED, flow.lost, have)
+                flow.swallow(have, NOT_DECODED, flow.lost)
             elif flow.reading is None:
-                self._run_on(flow, NOT_DECODED, self._waiting(flow), have)
+                flow.swallow(have, NOT_DECODED, self._not_its_turn(flow))
             else:
-                size = f"at least {int(flow.want)}" if flow.want.total is None else str(flow.want.total)
-                name = flow.want.name or self._expected(flow)
-                self._run_on(flow, name, f"incomplete: {have} of {size} bytes", have)
-        if flow.run is not None:
-            run = flow.run
-            out.append(
-                Message(
-                    flow.side,
-                    self.protocol,
-                    run.name,
-                    run.offset,
-                    run.size,
-                    run.head,
-                    run.first_ns,
-                    run.last_ns,
-                    note=run.note,
-                )
+                want = flow.want
+                size = f"at least {want.size}" if want.total is None else str(want.total)
+                flow.swallow(have, self._name(flow), f"incomplete: {have} of {size} bytes")
+        self._report(flow, out)
+        flow.idle()
+
+    def _report(self, flow: Flow, out: list[Record]) -> None:
+        """Report the stretch of `flow` that is not decoded, if there is one: it is over."""
+        unread, flow.unread = flow.unread, None
+        if unread is None:
+            return
+        note = unread.note
+        if unread.total is not None:
+            missing = unread.total - unread.size + unread.lost
+            note = f"not decoded: {missing} of its {unread.total} bytes are not there"
+        out.append(
+            Message(
+                flow.side,
+                self.protocol,
+                unread.name,
+                unread.offset,
+                unread.size,
+                unread.head,
+                unread.first_ns,
+                unread.last_ns,
+                note=note,
             )
-            flow.run = None
-        flow.reading, flow.want = None, Want(0)
+        )
 
-    def _expected(self, flow: Flow) -> str:
-        """The name of the one message that `flow` may bring now, else `NotDecoded`."""
-        reader = self._reader(flow)
-        expects = getattr(reader, "expects", ())
-        return expects[0].title() if len(expects) == 1 else NOT_DECODED
-
-    def _waiting(self, flow: Flow) -> str:
-        return f"sent in state {self.state!r}, in which it is not the {flow.side}'s turn"
+    def _rehearse(self, reader: Reader, name: str, data: bytes) -> None:
+        """Raise `LocalProtocolError` where `data` is not one whole message `name` that may be sent now."""
+        assert self.role is not None
+        flow = Flow(self.role)
+        flow.append(data, 0)
+        # A reader may note facts on the session it is given: on this copy they are forgotten.
+        session = copy.copy(self)
+        try:
+            reading = reader.read(session, flow)
+            while (want := next(reading)).size <= len(data):
+                pass
+        except StopIteration as stop:
+            framed: Framed = stop.value
+        except (Wrong, NotRead) as refused:
+            raise LocalProtocolError(
+                f"{name} cannot be sent in state {self.state!r}: {refused.why}"
+            ) from None
+        else:
+            raise LocalProtocolError(f"{name} is not whole: {len(data)} of at least {want.size} bytes")
+        if framed.name != name:
+            raise LocalProtocolError(
+                f"{name} cannot be sent in state {self.state!r}: it would be read as {framed.name}"
+            )
+        if framed.violations:
+            raise LocalProtocolError(f"{name} is not well-formed: {framed.violations[0][1]}")
+        if framed.size != len(data):
+            raise LocalProtocolError(f"{name} has {len(data) - framed.size} bytes after its end")

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import ByteEnumField, ByteField, LEIntField, LESignedIntField, LEShortField, XLEIntField
+from scapy.fields import ByteEnumField, ByteField, LEIntField, LEShortField, LESignedIntField, XLEIntField
 
 from dissect.spice.channels.base import SpiceMessage, empty
 from dissect.stream.layout import RestField
 
-MOUSE_BUTTONS = dict(enumerate("INVALID LEFT MIDDLE RIGHT UP DOWN SIDE EXTRA".split()))
+MOUSE_BUTTONS = dict(enumerate(["INVALID", "LEFT", "MIDDLE", "RIGHT", "UP", "DOWN", "SIDE", "EXTRA"]))
 
 
 class SpiceMsgInputsInit(SpiceMessage):

@@ -51,9 +51,7 @@ class SpiceMsgMainChannelsList(SpiceMessage):
     name = "SPICE_MSG_MAIN_CHANNELS_LIST"
     fields_desc = [
         FieldLenField("num_of_channels", None, count_of="channels", fmt="<I"),
-        PacketListField(
-            "channels", [], ChannelId, count_from=lambda p: p.num_of_channels, max_count=65536
-        ),
+        PacketListField("channels", [], ChannelId, count_from=lambda p: p.num_of_channels, max_count=65536),
     ]
 
 
