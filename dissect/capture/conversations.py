@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 
 from dissect.capture.files import Capture
 from dissect.capture.link import ACK, FIN, RST, SYN, Segment, decode, endpoint
-from dissect.capture.reassembly import Counters, Data, Direction, Gap, Item
+from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item
 from dissect.stream import Side
 
 RESET_LINGER_NS: Final = 1_000_000_000
@@ -234,8 +234,11 @@ class Conversations:
         other = half.other.stream
         if other is not None and segment.flags & ACK:
             events += [_event(conversation, half.other.side, item) for item in other.acked(segment.ack, now)]
-        for item in half.stream.push(segment):
-            events.append(_event(conversation, half.side, item))
+        if half.stream.take(segment):
+            if segment.payload:
+                events.append(Bytes(conversation, half.side, segment.payload, now))
+        else:
+            events += [_event(conversation, half.side, item) for item in half.stream.push(segment)]
         return events
 
     def finish(self, end_ns: int | None = None) -> list[Event]:
@@ -290,6 +293,10 @@ class Conversations:
 
         if segment.flags & RST:
             self._reset(half, own, segment, events)
+            return events
+
+        if connection.handshaking and self._is_stray(half, other, segment):
+            own.counters.outside += 1
             return events
 
         if segment.flags & SYN:
@@ -373,18 +380,31 @@ class Conversations:
                 return False
             # A server that keeps no state may answer a repeated SYN with another number.
             return plain or not connection.handshaking or half.other.isn != (segment.ack - 1) & 0xFFFFFFFF
-        if own.first_seq is not None:
-            return own.first_seq != (segment.seq + 1) & 0xFFFFFFFF
         if half.side is Side.SERVER and connection.handshaking:
-            if plain:
+            if plain and own.first_seq is None:
                 return False  # both opened at once
-            return half.other.isn != (segment.ack - 1) & 0xFFFFFFFF
-        return True
+            if not plain and half.other.isn == (segment.ack - 1) & 0xFFFFFFFF:
+                return False
+        return own.first_seq is None or own.first_seq != (segment.seq + 1) & 0xFFFFFFFF
+
+    def _is_stray(self, half: _Half, client: Direction, segment: Segment) -> bool:
+        """Whether this is a server's bare ACK of an old connection, in answer to the SYN of the new one."""
+        return (
+            half.side is Side.SERVER
+            and half.isn is None
+            and half.other.isn is not None
+            and not segment.flags & (SYN | FIN)
+            and not segment.payload
+            and not client.near(segment.ack, 0)
+        )
 
     def _reset(self, half: _Half, own: Direction, segment: Segment, events: list[Event]) -> None:
         connection = half.connection
-        if not own.near(segment.seq):
-            own.counters.outside += 1  # both ends would not believe it either
+        # A client that has sent no more than its SYN answers a server's stray ACK of an old connection with a
+        # RST for that one. And no end believes a RST from far outside.
+        exact = connection.handshaking and half.side is Side.CLIENT and half.isn is not None
+        if not own.near(segment.seq, 0 if exact else WINDOW):
+            own.counters.outside += 1
             return
         if not half.reset:
             half.reset = True

@@ -55,8 +55,11 @@ class CaptureError(Exception):
     """Nothing can be read from this file. `str()` is the one line of its `problem`."""
 
     def __init__(self, file: str, offset: int, reason: str) -> None:
+        super().__init__(file, offset, reason)  # as given, so that it can be pickled
         self.problem: Final = Problem(file, offset, reason)
-        super().__init__(str(self.problem))
+
+    def __str__(self) -> str:
+        return str(self.problem)
 
     @property
     def file(self) -> str:
@@ -572,7 +575,10 @@ def open_capture(source: str | os.PathLike[str] | BinaryIO, name: str | None = N
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         if path == "-":
-            return Capture(sys.stdin.buffer, name or "standard input", owned=False)
+            name = name or "standard input"
+            if sys.stdin is None:
+                raise CaptureError(name, 0, "closed")
+            return Capture(sys.stdin.buffer, name, owned=False)
         name = name or path
         try:
             stream: BinaryIO = Path(path).open("rb", buffering=0)  # noqa: SIM115  # the Capture closes it

@@ -7,7 +7,8 @@ offsets of any size, so that a wrap is nothing special.
 Policies, all of them tested:
 
 - Overlap: the copy that was captured first wins. Where two copies differ, the differing bytes are counted as
-  conflicting (against everything that waits, and the last `HISTORY_BYTES` that were delivered).
+  conflicting (against everything that waits, and the last `HISTORY_BYTES` or `HISTORY_PIECES` segments that
+  were delivered).
 - Times: every byte keeps the capture time of the segment that brought it. After reordering the times of
   successive items may therefore decrease.
 - Gap: a hole is given up when the other side has acknowledged what lies beyond it, and `GAP_NS` of capture
@@ -39,6 +40,7 @@ HARD_BYTES: Final = 16 << 20
 HARD_SEGMENTS: Final = 16384
 WINDOW: Final = 16 << 20
 HISTORY_BYTES: Final = 16 << 10
+HISTORY_PIECES: Final = 64
 
 _LOST_KEPT: Final = 64
 _ACKS_KEPT: Final = 256
@@ -178,12 +180,12 @@ class Direction:
         """The sequence number of the stream's first byte, None before anything tells it."""
         return None if self._next_seq is None else (self._next_seq - self.position) & _MASK
 
-    def near(self, seq: int) -> bool:
-        """Whether a sequence number can belong to this stream now; a RST far from it is not believed."""
+    def near(self, seq: int, window: int = WINDOW) -> bool:
+        """Whether a sequence number can belong to this stream now, give or take `window` bytes."""
         if self._next_seq is None:
             return True
         at = self._offset(seq)
-        return self.position - WINDOW <= at <= max(self.position, self._captured) + WINDOW
+        return self.position - window <= at <= max(self.position, self._captured) + window
 
     # -- input
 
@@ -194,22 +196,29 @@ class Direction:
 
     def push(self, segment: Segment) -> list[Item]:
         """Take one segment of this side. Segments with RST belong elsewhere, their data is no stream data."""
-        if (
-            not self.busy
-            and segment.seq == self._next_seq
-            and not segment.flags & (SYN | FIN)
-            and not segment.missing
-        ):
-            payload = segment.payload
-            size = len(payload)
-            if not size:
-                return []
-            self._firm = True
-            self._remember(self.position, payload)
-            self.position = self._captured = self._seen = self.position + size
-            self._next_seq = (segment.seq + size) & _MASK
-            return [Data(segment.time_ns, payload)]
+        if self.take(segment):
+            return [Data(segment.time_ns, segment.payload)] if segment.payload else []
         return self._push_any(segment)
+
+    def take(self, segment: Segment) -> bool:
+        """The quick way for what is exactly next while nothing waits: True where the segment was such.
+
+        Its payload is then delivered, and the caller has it already; else nothing has happened, and `push`
+        is to be called.
+        """
+        if self.busy or segment.seq != self._next_seq or segment.flags & (SYN | FIN) or segment.missing:
+            return False
+        payload = segment.payload
+        if payload:
+            position = self.position
+            self._history.append((position, payload))
+            self._history_bytes += len(payload)
+            if self._history_bytes > HISTORY_BYTES or len(self._history) > HISTORY_PIECES:
+                self._forget()
+            self._firm = True
+            self.position = self._captured = self._seen = position + len(payload)
+            self._next_seq = (segment.seq + len(payload)) & _MASK
+        return True
 
     def acked(self, ack: int, time_ns: int) -> list[Item]:
         """The other side has acknowledged everything below sequence number `ack`."""
@@ -480,10 +489,13 @@ class Direction:
         self._next_seq = seq
 
     def _remember(self, at: int, data: bytes) -> None:
-        history = self._history
-        history.append((at, data))
+        self._history.append((at, data))
         self._history_bytes += len(data)
-        while self._history_bytes > HISTORY_BYTES and len(history) > 1:
+        self._forget()
+
+    def _forget(self) -> None:
+        history = self._history
+        while len(history) > 1 and (self._history_bytes > HISTORY_BYTES or len(history) > HISTORY_PIECES):
             self._history_bytes -= len(history.popleft()[1])
 
 

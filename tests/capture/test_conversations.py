@@ -197,6 +197,19 @@ def test_a_syn_ack_with_another_number_for_a_repeated_syn() -> None:
     ]
 
 
+def test_a_server_that_still_remembers_an_old_connection() -> None:
+    # It answers the SYN with an ACK of the old one, gets a RST for it, and takes the next SYN.
+    old_ack = segment(3_000_000_000, ack=77_000, time_ns=5, from_server=True)
+    old_reset = segment(77_000, flags=RST, time_ns=6)
+    hello = s(0, b"hello", 30)
+    assert run([syn(0), old_ack, old_reset, syn(SEC), synack(SEC + 1), c(0, time=SEC + 2), hello]) == [
+        (0, "Opened", 0),
+        (0, "Established", SEC + 2),
+        (0, "server", b"hello", 30),
+        (0, "open", SEC + 2),
+    ]
+
+
 def test_both_open_at_once() -> None:
     theirs = segment(S, flags=SYN, time_ns=5, from_server=True)
     mine = segment(C, flags=SYN | ACK, ack=S + 1, time_ns=6)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import struct
 import threading
 from pathlib import Path
@@ -348,6 +349,11 @@ def test_what_cannot_be_read_is_said_in_one_line(data: bytes, words: str) -> Non
     assert words in caught.value.reason
 
 
+def test_an_error_survives_the_way_to_another_process() -> None:
+    error = pickle.loads(pickle.dumps(CaptureError("f", 7, "why")))
+    assert (str(error), error.offset) == ("f: at byte 7: why", 7)
+
+
 def test_missing_file_and_directory(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"nowhere: at byte 0: no such file"):
         open_capture(tmp_path / "nowhere")
@@ -435,6 +441,12 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     with open_capture("-") as capture:
         assert capture.name == "standard input"
         assert len(list(capture)) == 4
+
+
+def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(CaptureError, match=r"^standard input: at byte 0: closed$"):
+        open_capture("-")
 
 
 def test_a_path_is_closed_and_a_stream_is_not(tmp_path: Path) -> None:
