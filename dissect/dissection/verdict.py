@@ -24,6 +24,7 @@ from typing import Any, Literal
 from dissect.dissection.dissector import Dissector, SideFacts
 from dissect.dissection.recognise import TITLES
 from dissect.stream.side import Side
+from dissect.stream.text import duration
 
 By = Literal["error-reply", "close", "reset"]
 Outcome = Literal["agreed", "wrong-protocol", "silent", "undecided"]
@@ -262,11 +263,3 @@ def _remarks(dissector: Dissector) -> list[str]:
     if dissector.conversation.roles_from != "syn":
         remarks.append(f"roles: {dissector.turned or dissector.conversation.roles_because}")
     return remarks
-
-
-def duration(ns: int) -> str:
-    """A duration in ns with three significant figures, for a sentence."""
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}" if ns < 1000 * size else f"{ns / size:.0f} {unit}"
-    return f"{ns} ns"

@@ -13,6 +13,7 @@ from dissect.app.terminal import Cell, Column, Table
 from dissect.dissection.reading import Dissected
 from dissect.stream.records import Record
 from dissect.stream.side import Side
+from dissect.stream.text import safe
 
 HIDDEN = {
     "message_type",
@@ -75,11 +76,9 @@ def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool
 def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
     verdict = dissected.verdict
     title = f"conversation {verdict.conversation}: {verdict.client} → {verdict.server}"
-    print(("" if first else "\n") + terminal.paint(terminal.safe(title), "head"))
+    print(("" if first else "\n") + terminal.paint(safe(title), "head"))
     print(f"  {terminal.timestamp(verdict.start_ns)}")
-    for line in terminal.wrap(
-        terminal.safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2
-    ):
+    for line in terminal.wrap(safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2):
         print(f"  {line}")
     table = Table(
         [

@@ -12,6 +12,7 @@ from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
 from dissect.dissection.verdict import Detection, Verdict
 from dissect.stream.side import Side
+from dissect.stream.text import duration, safe
 
 STYLES = {"agreed": "good", "wrong-protocol": "bad", "silent": "warn", "undecided": "dim"}
 
@@ -49,7 +50,7 @@ def run(args: Namespace) -> int:
     for (name, _), row in zip(rows, cells, strict=True):
         if name != last:
             if several:
-                print(("\n" if last is not None else "") + terminal.paint(terminal.safe(name), "head"))
+                print(("\n" if last is not None else "") + terminal.paint(safe(name), "head"))
             if last is None or several:
                 print("\n".join(table.head()))
             last = name
@@ -74,7 +75,7 @@ def _noticed(verdict: Verdict, side: Side) -> Cell:
     seen: Detection | None = verdict.detect(side)
     if seen is None:
         return Cell("")
-    text = terminal.duration(seen.ns, censored=seen.censored)
+    text = duration(seen.ns, censored=seen.censored)
     if seen.bytes:
         text += f", {seen.bytes:,} B"
     return Cell(text, "warn" if seen.censored else "head" if verdict.detected_first is side else "")
