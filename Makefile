@@ -32,7 +32,7 @@ $(BIN)/pip: tools/venv
 	@touch $@
 
 $(VENV)/.runs: pyproject.toml $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[lab]'
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs

@@ -23,11 +23,18 @@ FLOORS = [
 """From the ground up; a room imports from the floors below its own, not from its neighbours."""
 
 LIBRARIES = {
-    "scapy": ("dissect.stream.layout", "dissect.stream.fields", "dissect.rfb", "dissect.spice"),
+    "scapy": (
+        "dissect.stream.layout",
+        "dissect.stream.fields",
+        "dissect.stream.records",  # Record.packet, made when somebody looks
+        "dissect.rfb",
+        "dissect.spice",
+    ),
     "dpkt": ("dissect.capture",),
     "matplotlib": ("dissect.timing",),
     "numpy": ("dissect.timing",),
-    "cryptography": ("dissect.rfb", "dissect.spice", "dissect.replay", "dissect.lab"),
+    "cryptography": ("dissect.replay", "dissect.lab"),
+    "tomli_w": ("dissect.lab.collection",),
 }
 """What is not of the standard library, and the rooms or modules that may import it."""
 
