@@ -325,7 +325,7 @@ class Layout:
             yield _Maybe(field.cond, step) if isinstance(field, ConditionalField) else step
 
     def short(self, index: int, at: int, length: int, known: bool = True) -> Short:
-        """What to raise where step `index`, at `at`, has not its `length` bytes; `known`: no more than those."""
+        """What to raise where step `index`, at `at`, has not all `length` bytes; `known`: it has no more."""
         least, exact = self._after[index]
         return Short(at + length + least, known and exact)
 
