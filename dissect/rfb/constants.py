@@ -169,6 +169,7 @@ ENCODINGS: Mapping[int, str] = {
     -257: "QEMU Pointer Motion Change",
     -240: "X Cursor",
     -239: "Cursor",
+    -232: "PointerPos",
     -225: "PointerPos",
     -224: "LastRect",
     -223: "DesktopSize",
@@ -234,4 +235,4 @@ ENCODINGS: Mapping[int, str] = {
     _signed(0xFFFF8007): "ChatFileTransfer",
 }
 """rfbproto.rst, "Encodings" and "Pseudo-encodings"; 18, 19, 25 to 29, 0xffff8004 to 0xffff8007: UltraVNC
-rfbproto.h; 1107, 1109, 1110: offered by macOS."""
+rfbproto.h; -232: TightVNC and libvncserver; 1107, 1109, 1110: offered by macOS."""

@@ -247,6 +247,8 @@ def _extended_desktop_size(walk: Walk, rect: Rectangle, form: Format) -> Step:
 
 
 LAST_RECT = -224
+POINTER_POS = -232
+"""Where TightVNC and libvncserver have PointerPos; the registry has it at -225. x, y are the position."""
 DISPLAY_MODE_CHANGE = 0x574D5669
 EXTENDED_MOUSE_BUTTONS = -316
 
@@ -265,6 +267,7 @@ FRAMERS: Mapping[int, Framer] = {
     -223: _nothing,
     LAST_RECT: _nothing,
     -225: _nothing,
+    POINTER_POS: _nothing,
     -239: _cursor,
     -240: _x_cursor,
     -257: _nothing,

@@ -162,6 +162,66 @@ class VncAuthenticationResponse(RfbPacket):
     fields_desc = [SecretField("response", b"\0" * 16, length=16)]
 
 
+class Capability(RfbPacket):
+    """CAPABILITY, 16 bytes. rfbproto.rst "Tight Security Type"."""
+
+    name = "CAPABILITY"
+    fields_desc = [
+        SignedIntField("code", 0),
+        FixedTextField("vendor", b"STDV", 4),
+        FixedTextField("signature", b"", 8),
+    ]
+
+
+class TightTunnels(RfbPacket):
+    """Server: the tunnels it supports. rfbproto.rst "Tight Security Type"."""
+
+    name = "TightTunnels"
+    limit = TEXT_LIMIT
+    fields_desc = [
+        FieldLenField("number_of_tunnels", None, count_of="tunnels", fmt="I"),
+        PacketListField("tunnels", [], Capability, count_from=lambda p: p.number_of_tunnels, max_count=65536),
+    ]
+
+
+class TightTunnel(RfbPacket):
+    """Client: the tunnel it chose. rfbproto.rst "Tight Security Type"."""
+
+    name = "TightTunnel"
+    fields_desc = [SignedIntEnumField("code", 0, {0: "NOTUNNEL"})]
+
+
+TIGHT_AUTH_TYPES = {
+    1: "None",
+    2: "VNC Authentication",
+    19: "VeNCrypt",
+    20: "SASL",
+    129: "Tight Unix Login Authentication",
+    130: "External Authentication",
+}
+"""Codes of their own, not security types. rfbproto.rst "Tight Security Type"."""
+
+
+class TightAuthTypes(RfbPacket):
+    """Server: ways to authenticate; none where none is needed. rfbproto.rst "Tight Security Type"."""
+
+    name = "TightAuthTypes"
+    limit = TEXT_LIMIT
+    fields_desc = [
+        FieldLenField("number_of_auth_types", None, count_of="auth_types", fmt="I"),
+        PacketListField(
+            "auth_types", [], Capability, count_from=lambda p: p.number_of_auth_types, max_count=65536
+        ),
+    ]
+
+
+class TightAuthType(RfbPacket):
+    """Client: the way it chose. rfbproto.rst "Tight Security Type"."""
+
+    name = "TightAuthType"
+    fields_desc = [SignedIntEnumField("code", 1, TIGHT_AUTH_TYPES)]
+
+
 class SecurityResult(RfbPacket):
     """Server: 0 OK, else failed; from 3.8 on a `FailureReason` follows. rfbproto.rst "SecurityResult"."""
 
@@ -206,6 +266,29 @@ class ServerInit(RfbPacket):
         PacketField("server_pixel_format", PixelFormat(), PixelFormat),
         FieldLenField("name_length", None, length_of="name_string", fmt="I"),
         TextField("name_string", b"", length_from=lambda p: p.name_length),
+    ]
+
+
+def _capabilities(name: str) -> PacketListField:
+    return PacketListField(
+        name, [], Capability, count_from=lambda p: getattr(p, f"number_of_{name}"), max_count=65535
+    )
+
+
+class TightServerInit(RfbPacket):
+    """ServerInit after the Tight security type. rfbproto.rst "ServerInit"."""
+
+    name = "ServerInit"
+    limit = TEXT_LIMIT
+    fields_desc = [
+        *ServerInit.fields_desc,
+        FieldLenField("number_of_server_messages", None, count_of="server_messages", fmt="H"),
+        FieldLenField("number_of_client_messages", None, count_of="client_messages", fmt="H"),
+        FieldLenField("number_of_encodings", None, count_of="encodings", fmt="H"),
+        Padding("padding", 2),
+        _capabilities("server_messages"),
+        _capabilities("client_messages"),
+        _capabilities("encodings"),
     ]
 
 

@@ -38,6 +38,9 @@ Version = tuple[int, int]
 CONTINUE = 0xFFFFFFFF
 """A SecurityResult that is none yet: more of the same security type follows (UltraVNC)."""
 
+TIGHT = 16
+"""The security type that brings tunnels and authentications of its own, and a longer ServerInit."""
+
 RECTANGLES_SHOWN = 256
 """How many rectangles of one update are kept as fields; the rest are counted."""
 
@@ -187,6 +190,24 @@ def _after_security(session: RfbSession) -> str:
     return "choice"
 
 
+def _after_tight_tunnels(session: RfbSession) -> str:
+    return "tight-tunnel" if session.tight_tunnels else "tight-auth-types"
+
+
+def _after_tight_tunnel(session: RfbSession) -> str:
+    return "not-decoded" if session.tight_tunnel else "tight-auth-types"
+
+
+def _after_tight_auth_types(session: RfbSession) -> str:
+    return "tight-auth-type" if session.tight_auth is None else session.chosen_state()
+
+
+@reads("ServerInit")
+def _read_server_init(session: RfbSession, flow: Flow) -> Reading:
+    tight = session.security_type == TIGHT
+    return (yield from flow.packet(messages.TightServerInit if tight else messages.ServerInit))
+
+
 def _after_result(session: RfbSession) -> str:
     if session.status == 0:
         return "client-init"
@@ -197,10 +218,14 @@ def _after_result(session: RfbSession) -> str:
 
 @reads()
 def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
-    name = constants.SECURITY_TYPES.get(session.security_type or 0, "unregistered")
-    raise NotRead(
-        f"security type {session.security_type} ({name}) is not decoded yet; what follows is kept as bytes"
-    )
+    number, what = session.security_type, "security type"
+    names = constants.SECURITY_TYPES
+    if number == TIGHT and session.tight_tunnel:
+        number, what, names = session.tight_tunnel, "Tight tunnel", {}
+    elif number == TIGHT:
+        number, what, names = session.tight_auth, "Tight authentication", messages.TIGHT_AUTH_TYPES
+    name = names.get(number or 0, "unregistered")
+    raise NotRead(f"{what} {number} ({name}) is not decoded yet; what follows is kept as bytes")
 
 
 @reads()
@@ -222,9 +247,15 @@ class RfbSession(Session):
             server=one(messages.VncAuthenticationChallenge), then=lambda session: "vnc-response"
         ),
         "vnc-response": State(client=one(messages.VncAuthenticationResponse), then=lambda session: "result"),
+        "tight-tunnels": State(server=one(messages.TightTunnels), then=_after_tight_tunnels),
+        "tight-tunnel": State(client=one(messages.TightTunnel), then=_after_tight_tunnel),
+        "tight-auth-types": State(server=one(messages.TightAuthTypes), then=_after_tight_auth_types),
+        "tight-auth-type": State(
+            client=one(messages.TightAuthType), then=lambda session: session.chosen_state()
+        ),
         "result": State(server=one(messages.SecurityResult), then=_after_result),
         "client-init": State(client=one(messages.ClientInit), then=lambda session: "server-init"),
-        "server-init": State(server=one(messages.ServerInit), then=lambda session: "messages"),
+        "server-init": State(server=_read_server_init, then=lambda session: "messages"),
         "messages": State(server=_read_server_message, client=_read_client_message, stays=True),
         "refused": State(server=one(messages.FailureReason), then=lambda session: "closed"),
         "closed": State(server=_closed, client=_closed),
@@ -243,6 +274,12 @@ class RfbSession(Session):
         self.offered: tuple[int, ...] | None = None
         """The security types that the server offers (in 3.3: the one it decided on); () where it refuses."""
         self.security_type: int | None = None
+        self.tight_tunnels: int | None = None
+        """How many tunnels a server offers within the Tight security type; None until it has said."""
+        self.tight_tunnel: int | None = None
+        """The code of the tunnel that was chosen; 0 is none."""
+        self.tight_auth: int | None = None
+        """The code of the Tight authentication: the choice, or 1 where the server asks for none."""
         self.status: int | None = None
         """SecurityResult; None until it came."""
         self.reason: str | None = None
@@ -255,11 +292,18 @@ class RfbSession(Session):
 
     def chosen_state(self) -> str:
         """The state that the chosen security type leads to."""
-        if self.security_type == 1:
-            return "result" if self.form == (3, 8) else "client-init"
-        if self.security_type == 2:
-            return "vnc-challenge"
-        return "not-decoded"
+        method = self.security_type
+        if method == TIGHT:
+            if self.tight_tunnels is None:
+                return "tight-tunnels"
+            method = self.tight_auth
+        match method:
+            case 1:
+                return "result" if self.form == (3, 8) else "client-init"
+            case 2:
+                return "vnc-challenge"
+            case _:
+                return "not-decoded"
 
     def missed(self, side: Side, name: str) -> None:
         """A lost SetPixelFormat leaves the sizes of pixels unknown."""
@@ -290,11 +334,19 @@ class RfbSession(Session):
                 self.security_type = message["security_type"]
             case messages.VncAuthenticationChallenge:
                 self.challenge = message["challenge"]
+            case messages.TightTunnels:
+                self.tight_tunnels = message["number_of_tunnels"]
+            case messages.TightTunnel:
+                self.tight_tunnel = message["code"]
+            case messages.TightAuthTypes:
+                self.tight_auth = None if message["number_of_auth_types"] else 1
+            case messages.TightAuthType:
+                self.tight_auth = message["code"]
             case messages.SecurityResult:
                 self.status = message["status"]
             case messages.FailureReason:
                 self.reason = message["reason"].decode("utf-8", "backslashreplace")
-            case messages.ServerInit:
+            case messages.ServerInit | messages.TightServerInit:
                 values = message.values
                 self.framebuffer = values["framebuffer_width"], values["framebuffer_height"]
                 self.pixel_format = encodings.Format.of(values["server_pixel_format"])
