@@ -4,10 +4,12 @@
 What lives here:
 
 - `peers.toml` and `peers`: the table of real programs; how each is started, when it is ready, its version
-- `guard`: a small process beside every peer, which leaves nothing behind whatever happens
-- `processes`: start one program under a guard, with its output and the times of it
 - `lab`: `Lab`, which gives peers a port, a display and a directory, and knows when they are ready
-- `record`: the conversation of a client with a server, to pcapng; seen on the wire or through a relay
+- `processes`, `guard`: one program with its output; the small process beside it that leaves nothing behind
+- `ports`: free ports, and who listens, without connecting
+- `record`: the conversation of a client with a server, to pcapng; seen on the wire (`wire`) or passed
+  through a relay (`relay`), both a `recorder`
+- `models`: peers made of the sessions of this project, for what no installed program does
 
 Traffic stays on loopback. This room may use `replay`, `timing` and what is below them; the guard imports
 nothing but the standard library. Import the modules by name: importing this package alone costs nothing.

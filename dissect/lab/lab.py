@@ -312,6 +312,8 @@ class Lab:
     ) -> Running:
         if not is_loopback(host):
             raise LabError(f"{peer.name}: {host} is not a loopback address; the lab uses no other")
+        if peer.ipv4_only and ":" in host:
+            raise LabError(f"{peer.name}: knows IPv4 only, and {host} is IPv6")
         if password is not None and peer.password is None:
             raise LabError(f"{peer.name}: the table knows no way to give it a password")
         if arguments and "{options}" not in peer.command:

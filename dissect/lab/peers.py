@@ -130,6 +130,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     screen: str = "800x600"
     busy: str | None = None
+    ipv4_only: bool = False
     variant_of: str | None = None
     notes: str = ""
     file: str = BUNDLED
@@ -335,6 +336,7 @@ def _peer(name: str, data: Mapping[str, Any], file: str, directory: str) -> Peer
         "environment",
         "screen",
         "busy",
+        "ipv4_only",
         "notes",
         "variant_of",
         "extends",
@@ -366,6 +368,7 @@ def _peer(name: str, data: Mapping[str, Any], file: str, directory: str) -> Peer
         environment=environment,
         screen=screen,
         busy=read.expression("busy"),
+        ipv4_only=read.flag("ipv4_only"),
         variant_of=read.string("variant_of"),
         notes=read.string("notes") or "",
         file=file,

@@ -79,7 +79,7 @@ class Recording:
     client_output: tuple[Line, ...]
     server_output: tuple[Line, ...]
     client_exit: Exit | None
-    """How the client ended before the recording was stopped; None if it was still alive then."""
+    """How the client ended by itself; None if it was alive when the recording was over, and was ended."""
 
 
 def can_record_wire() -> bool:
@@ -110,6 +110,7 @@ def record_conversation(
     port: int | None = None,
     connect_s: float = 30.0,
     grace_s: float = 0.3,
+    exit_s: float = 1.0,
 ) -> Recording:
     """Let `client` talk to `server` once and write the conversation to `path`, a pcapng file.
 
@@ -119,7 +120,9 @@ def record_conversation(
 
     client: a peer's name. server: a peer's name, or one that runs already, which then stays. lab: where to
     start them; without it one is made for this recording. password: the server asks for it, and the client
-    gives it, or `client_password`. Raises the lab's errors, one line each.
+    gives it, or `client_password`. connect_s: how long the client may take to connect at all. exit_s: how
+    long it may take to end by itself once its connections have, so that its exit code is known. Raises the
+    lab's errors, one line each.
     """
     with ExitStack() as stack:
         lab = stack.enter_context(Lab()) if lab is None else lab
@@ -157,8 +160,10 @@ def record_conversation(
                 grace_s=grace_s,
                 still_coming=lambda: visitor.alive and running.alive,
             )
-            client_exit = visitor.exited
             recorder.stop(reason=WHY[stopped])
+            if stopped is Stopped.ENDED:
+                visitor.wait(exit_s)
+            client_exit = visitor.exited
         visitor.stop(0.5)
         if recorder.started_ns is None or recorder.end_ns is None:
             raise CannotRecord(f"{path}: nothing was recorded")

@@ -147,6 +147,8 @@ def test_wrong_uses_are_refused_in_one_line(small: Lab) -> None:
         small.start("caller")
     with pytest.raises(LabError, match="is a server, not a client"):
         small.run("small", "127.0.0.1", 5900)
+    with pytest.raises(LabError, match="knows IPv4 only, and ::1 is IPv6"):
+        small.run("gvncviewer", "::1", 5900)
     with pytest.raises(LabError, match="no way to give it a password"):
         small.start("small", password="x")
 

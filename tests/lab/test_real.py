@@ -110,9 +110,25 @@ time.sleep(1000)
         assert not Path(f"/tmp/.X11-unix/X{display}").exists()
 
 
-def recorded(client: str, server: str, path: Path, by: By = By.RELAY, **how: object) -> Recording:
-    with Lab() as lab:
-        return record_conversation(client, server, path, 15, lab=lab, by=by, max_bytes=400_000, **how)  # type: ignore[arg-type]
+def recorded(
+    client: str,
+    server: str,
+    path: Path,
+    by: By = By.RELAY,
+    password: str | None = None,
+    client_password: str | None = None,
+) -> Recording:
+    return record_conversation(
+        client,
+        server,
+        path,
+        15,
+        by=by,
+        max_bytes=400_000,
+        exit_s=10,
+        password=password,
+        client_password=client_password,
+    )
 
 
 @pytest.mark.peer("gvncviewer", "qemu-spice")
