@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte plot INPUT...`: a ladder of one conversation, or the detection times of many."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dissect.app import terminal
+from dissect.app.captures import add_capture_arguments, read_captures
+from dissect.app.main import INCONCLUSIVE, PASS
+from dissect.dissection.reading import Dissected
+from dissect.stream.text import safe
+from dissect.timing.observations import Observation, observe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("ladder", "detection")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_capture_arguments(parser, many=True)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="the picture, .png or .svg (default: firstbyte-ladder.png or firstbyte-detection.png here)",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        help="ladder: the messages of one conversation (default where there is one); "
+        "detection: when each side noticed, in all of them (default else)",
+    )
+    parser.epilog = (
+        "example: firstbyte plot pcaps/gvncviewer--qemu-spice.pcapng -o talk.svg\n"
+        "         firstbyte plot pcaps/*.pcapng --kind detection"
+    )
+
+
+def run(args: Namespace) -> int:
+    """Draw and write the picture; 3 where there is nothing to draw."""
+    _quiet()
+    from dissect.timing.plots import FORMATS, save
+
+    kind_of_file = _format(args.output, FORMATS) if args.output is not None else "png"
+    labels = _labels(args.captures)
+    # Only a ladder needs the records, and only those of the one conversation that it shows.
+    chosen: tuple[str, Dissected] | None = None
+    conversations = 0
+    observations: list[Observation] = []
+    for name, dissected in read_captures(
+        args.captures, records=args.kind != "detection", only=args.conversation
+    ):
+        conversations += 1
+        chosen = (name, dissected) if conversations == 1 else None
+        observations += observe(dissected, label=labels[name])
+
+    kind = args.kind or ("ladder" if conversations == 1 else "detection")
+    if kind == "ladder":
+        if chosen is None:
+            raise terminal.Unusable(_which(args, conversations))
+        figure = _ladder(chosen[1], labels[chosen[0]])
+    elif observations:
+        figure = _detections(observations)
+    else:
+        found = terminal.plural(conversations, "conversation")
+        terminal.complain(f"nothing to plot: no side had anything to notice ({found})")
+        return INCONCLUSIVE
+
+    path = args.output if args.output is not None else f"firstbyte-{kind}.png"
+    picture = BytesIO()  # so that a half-written file is never left behind by a fault while drawing
+    save(figure, picture, kind_of_file)
+    Path(path).write_bytes(picture.getvalue())
+    if args.json:
+        result = {
+            "path": path,
+            "kind": kind,
+            "conversations": conversations,
+            "observations": len(observations),
+        }
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        print(safe(path))
+    return PASS
+
+
+def _ladder(dissected: Dissected, label: str) -> Figure:
+    from dissect.timing.plots import ladder
+
+    return ladder(dissected, capture=label)
+
+
+def _detections(observations: Sequence[Observation]) -> Figure:
+    from dissect.timing.plots import detection_times
+
+    return detection_times(observations)
+
+
+def _quiet() -> None:
+    """Keep matplotlib's remarks on its font cache off stderr: they are no problem of the input."""
+    import logging
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
+def _format(path: str, formats: Sequence[str]) -> str:
+    """The format that a file's suffix asks for."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in formats:
+        known = " or ".join(f".{name}" for name in formats)
+        raise terminal.Unusable(f"a picture's name ends in {known}", source=path)
+    return suffix
+
+
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """What each capture is called in the picture: its file's name, its path where names are not unique."""
+    distinct = list(dict.fromkeys(names))
+    counted = Counter(Path(name).name for name in distinct)
+    return {
+        name: "standard input" if name == "-" else Path(name).name if counted[Path(name).name] == 1 else name
+        for name in distinct
+    }
+
+
+def _which(args: Namespace, conversations: int) -> str:
+    found = terminal.plural(conversations, "conversation")
+    if args.conversation is None:
+        return f"a ladder shows one conversation, and there are {found}: choose with --conversation N"
+    return f"a ladder shows one conversation, and there are {found} of that number: name one capture"

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Times with a status, and the pictures of them.
+
+    observations  a verdict -> `Observation`s: how long until a side noticed, exact or censored
+    wording       what a message, a wait or a detection is called in a picture
+    plots         the ladder of one conversation; the detection times of many (matplotlib, and only here)
+
+An observation that the capture or the deadline cut short is censored: it is a bound, and nothing in this
+room ever takes it for a value. May touch `dissect.dissection` and what lies below it; reads no clock, opens
+no file but the picture it is told to write, and imports matplotlib in `plots` alone, so that observations
+cost nothing.
+"""
