@@ -302,8 +302,7 @@ class Conversations:
         if segment.flags & SYN:
             half.isn = segment.seq
             if segment.flags & ACK:
-                if half.other.isn is None:
-                    other.expect(segment.ack)
+                other.expect(segment.ack)
             elif conversation.syn_ns is None:
                 conversation.syn_ns = now
                 if half.side is Side.CLIENT and conversation.roles_from != "syn":  # captured late
@@ -381,9 +380,9 @@ class Conversations:
             # A server that keeps no state may answer a repeated SYN with another number.
             return plain or not connection.handshaking or half.other.isn != (segment.ack - 1) & 0xFFFFFFFF
         if half.side is Side.SERVER and connection.handshaking:
-            if plain and own.first_seq is None:
+            if plain:
                 return False  # both opened at once
-            if not plain and half.other.isn == (segment.ack - 1) & 0xFFFFFFFF:
+            if half.other.isn == (segment.ack - 1) & 0xFFFFFFFF:
                 return False
         return own.first_seq is None or own.first_seq != (segment.seq + 1) & 0xFFFFFFFF
 
@@ -411,7 +410,6 @@ class Conversations:
             events.append(Reset(connection.conversation, half.side, segment.time_ns))
         if connection.reset_ns is None:
             connection.reset_ns = segment.time_ns
-            connection.handshaking = False
             self._linger(connection, segment.time_ns + RESET_LINGER_NS)
 
     def _linger(self, connection: _Connection, until_ns: int) -> None:
@@ -459,7 +457,6 @@ class Conversations:
             time_ns = max(client.fin_ns or 0, server.fin_ns or 0)
         conversation.end_ns = time_ns
         conversation.ended_by = by
-        connection.handshaking = False
         events.append(Ended(conversation, time_ns, by == "capture"))
         self._waiting.append((now + TIME_WAIT_NS, connection))
         self._due_ns = min(self._due_ns, now + TIME_WAIT_NS)

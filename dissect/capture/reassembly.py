@@ -27,7 +27,6 @@ Policies, all of them tested:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -170,9 +169,10 @@ class Direction:
         self._ack_at: list[int] = []
         self._ack_ns: list[int] = []
         self._fin: int | None = None  # stream offset of the FIN
-        self._history: deque[tuple[int, bytes]] = deque()  # delivered lately: (offset, bytes)
+        # Lists, for an empty deque takes 600 bytes, and most conversations of a large capture are short.
+        self._history: list[tuple[int, bytes]] = []  # delivered lately: (offset, bytes)
         self._history_bytes = 0
-        self._lost: deque[tuple[int, int]] = deque(maxlen=_LOST_KEPT)  # holes given up lately
+        self._lost: list[tuple[int, int]] = []  # holes given up lately
         self._stray: tuple[int, Segment] | None = None  # sequence number behind it, and the segment
 
     @property
@@ -310,8 +310,6 @@ class Direction:
         end = middle + segment.missing
         if segment.flags & FIN and self._fin is None and end >= max(self._captured, self.position):
             self._fin, self.fin_ns = end, segment.time_ns
-            if self._seen > end:
-                self._seen = end
         if end > self._seen and (self._fin is None or end <= self._fin):
             self._seen, self._seen_ns = end, segment.time_ns
         if self._fin is not None and end > self._fin:
@@ -420,7 +418,7 @@ class Direction:
             if end <= self.position or not (give_up or self._given_up(end, now)):
                 break
             items.append(Gap(end - self.position, known_ns))
-            self._lost.append((self.position, end))
+            self._lose(self.position, end)
             self._advance(end)
         if self.fin_ns is not None and self._fin == self.position and not self.ended:
             self.ended = True
@@ -428,9 +426,7 @@ class Direction:
         if self._ack_at and self._ack_at[0] <= self.position:
             done = bisect_left(self._ack_at, self.position + 1)
             del self._ack_at[:done], self._ack_ns[:done]
-        self.busy = (
-            bool(self._held) or self._seen > self.position or self._fin is not None or self._stray is not None
-        )
+        self.busy = bool(self._held) or self._seen > self.position or self._fin is not None
         return items
 
     def _deliver(self, items: list[Item]) -> None:
@@ -442,13 +438,18 @@ class Direction:
             count += 1
             if piece.data is None:
                 items.append(Gap(piece.end - piece.start, piece.time_ns))
-                self._lost.append((piece.start, piece.end))
+                self._lose(piece.start, piece.end)
             else:
                 items.append(Data(piece.time_ns, piece.data))
                 self._held_bytes -= len(piece.data)
                 self._remember(piece.start, piece.data)
             self._advance(piece.end)
         del held[:count]
+
+    def _lose(self, start: int, end: int) -> None:
+        self._lost.append((start, end))
+        if len(self._lost) > _LOST_KEPT:
+            del self._lost[0]
 
     def _advance(self, position: int) -> None:
         if self._next_seq is not None:
@@ -496,7 +497,7 @@ class Direction:
     def _forget(self) -> None:
         history = self._history
         while len(history) > 1 and (self._history_bytes > HISTORY_BYTES or len(history) > HISTORY_PIECES):
-            self._history_bytes -= len(history.popleft()[1])
+            self._history_bytes -= len(history.pop(0)[1])
 
 
 def _end_of(piece: _Held) -> int:

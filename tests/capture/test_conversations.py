@@ -350,6 +350,63 @@ def test_both_fins_and_a_hole_that_is_filled_in_time() -> None:
     ]
 
 
+def test_both_fins_and_a_hole_that_is_filled_at_once() -> None:
+    closing = [s(3, b"", 30, flags=FIN | ACK), c(0, b"", 40, flags=FIN | ACK), s(0, b"abc", 50)]
+    assert run([*HANDSHAKE, *closing])[2:] == [
+        (0, "client", "Closed", 40),
+        (0, "server", b"abc", 50),
+        (0, "server", "Closed", 30),
+        (0, "fin", 40),
+    ]
+
+
+def test_an_end_is_told_when_it_is_due_by_whatever_is_captured_then() -> None:
+    conversations = Conversations()
+    for one in [*HANDSHAKE, c(0, b"", 30, flags=RST)]:
+        conversations.push(one)
+    for one in (segment(5, flags=SYN, sport=9, time_ns=31), segment(6, sport=9, time_ns=32)):
+        conversations.push(one)
+    plain = segment(6, b"plain", sport=9, time_ns=30 + RESET_LINGER_NS)
+    assert [told(event) for event in conversations.push(plain)] == [
+        (0, "reset", 30),
+        (1, "client", b"plain", 30 + RESET_LINGER_NS),
+    ]
+
+
+def test_what_waits_at_the_end_comes_out_in_the_order_of_its_stream() -> None:
+    events = run(
+        [
+            *HANDSHAKE,
+            s(6, b"gh", 25),
+            s(4, b"ef", 26),
+            c(3, b"d", 27),
+            s(2, b"cd", 28),
+            c(0, b"", 30, flags=RST),
+        ]
+    )
+    assert events[3:-1] == [
+        (0, "client", 3, 27),
+        (0, "client", b"d", 27),
+        (0, "server", 2, 28),
+        (0, "server", b"cd", 28),
+        (0, "server", b"ef", 26),
+        (0, "server", b"gh", 25),
+    ]
+
+
+def test_fins_after_a_reset_do_not_undo_it() -> None:
+    events = run(
+        [
+            *HANDSHAKE,
+            s(0, b"", 30, flags=FIN | ACK),
+            c(0, b"", 40, flags=RST | ACK),
+            c(0, b"", 50, flags=FIN | ACK),
+        ],
+        9 * SEC,
+    )
+    assert events[-2:] == [(0, "client", "Closed", 50), (0, "reset", 40)]
+
+
 CLOSING = [c(0, b"", 30, flags=FIN | ACK), s(0, b"", 40, got=1, flags=FIN | ACK)]
 
 

@@ -296,6 +296,13 @@ def test_a_bad_interface_block_keeps_its_number() -> None:
     assert [frame.linktype for frame in frames] == [113]
 
 
+def test_an_interface_block_with_a_wrong_end_keeps_its_number_too() -> None:
+    bad = block(1, bytes(8), trailer=24)
+    frames, capture = whole(shb() + bad + idb(linktype=113) + epb(1, b"x", interface=1))
+    assert [frame.linktype for frame in frames] == [113]
+    assert len(capture.problems) == 1
+
+
 @pytest.mark.parametrize("length", [0, 8, 13, 30, MAX_BLOCK + 4, 2**32 - 4])
 def test_a_block_of_unusable_length_ends_the_reading(length: int) -> None:
     start = shb() + idb() + epb(1, b"before")

@@ -261,6 +261,21 @@ TABLE: dict[str, tuple[list[Step], list[list[Item]], Counters]] = {
         [[Data(1, b"cd")], [], [Data(3, b"ef")]],
         Counters(early_bytes=2),
     ),
+    "start in mid-stream, with a bare ACK and a keep-alive with a byte": (
+        [at(0, b"", 1), at(-1, b"\0", 2), at(0, b"ab", 3)],
+        [[], [], [Data(3, b"ab")]],
+        Counters(keepalives=1),
+    ),
+    "a FIN in the midst of what was captured": (
+        [syn(), at(0, b"abcd", 1), at(2, b"", 2, fin=True), at(4, b"ef", 3)],
+        [[], [Data(1, b"abcd")], [], [Data(3, b"ef")]],
+        Counters(),
+    ),
+    "one late byte, just below the next, is no keep-alive": (
+        [syn(), at(0, b"ab", 1), ack(5, 2), ack(5, 2 + S), at(4, b"e", 3 + S), at(5, b"f", 4 + S)],
+        [[], [Data(1, b"ab")], [], [Gap(3, 2)], [], [Data(4 + S, b"f")]],
+        Counters(late=1, late_bytes=1),
+    ),
     "a SYN captured after its data": (
         [at(0, b"ab", 1), syn(2), at(2, b"cd", 3)],
         [[Data(1, b"ab")], [], [Data(3, b"cd")]],
@@ -333,6 +348,14 @@ def test_a_hint_that_was_too_high_gives_way() -> None:
     assert direction.push(segment(100, b"RFB 003.008\n")) == [Data(0, b"RFB 003.008\n")]
 
 
+def test_an_acknowledgement_keeps_its_place_where_a_hint_gives_way() -> None:
+    direction = Direction()
+    direction.expect(112)
+    assert direction.acked(120, 1) == []
+    assert direction.push(segment(100, b"RFB 003.008\n", time_ns=2)) == [Data(2, b"RFB 003.008\n")]
+    assert direction.acked(120, 1 + GAP_NS) == [Gap(8, 1)]
+
+
 # -- memory is bounded
 
 
@@ -381,6 +404,9 @@ def test_many_acks_over_a_hole_take_no_memory_and_give_nothing_up_early() -> Non
         assert direction.push(segment(2 + 2 * count, b"xy", time_ns=count)) == [] or count >= HELD_SEGMENTS
         direction.acked(2 + 2 * count, count)
     assert len(direction._ack_at) <= 256
+    direction.acked(2 + 2 * 5000, 3 * S)
+    direction.finish(9 * S)
+    assert direction._ack_at == direction._ack_ns == []
     assert len(direction._held) <= HELD_SEGMENTS + 1
 
 
