@@ -10,11 +10,10 @@ from argparse import ArgumentParser, Namespace
 from dissect.app import terminal
 from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
-from dissect.dissection.verdict import Detection, Verdict
+from dissect.app.verdicts import noticed, outcome, spoke
+from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
-from dissect.stream.text import duration, safe
-
-STYLES = {"agreed": "good", "wrong-protocol": "bad", "silent": "warn", "undecided": "dim"}
+from dissect.stream.text import safe
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -64,18 +63,8 @@ def _cells(verdict: Verdict) -> list[str | Cell]:
         str(verdict.conversation),
         Cell(verdict.client, "client"),
         Cell(verdict.server, "server"),
-        f"{verdict.client_spoke} → {verdict.server_spoke}",
-        Cell(verdict.verdict, STYLES[verdict.verdict]),
-        *(_noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
+        spoke(verdict),
+        outcome(verdict),
+        *(noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
         verdict.reason,
     ]
-
-
-def _noticed(verdict: Verdict, side: Side) -> Cell:
-    seen: Detection | None = verdict.detect(side)
-    if seen is None:
-        return Cell("")
-    text = duration(seen.ns, censored=seen.censored)
-    if seen.bytes:
-        text += f", {seen.bytes:,} B"
-    return Cell(text, "warn" if seen.censored else "head" if verdict.detected_first is side else "")
