@@ -111,6 +111,24 @@ class _Interface:
         return units * self.scale // self.divide + self.offset_ns
 
 
+class _Section:
+    """A section of a pcapng file: its byte order, and its interfaces (None for one that is unusable).
+
+    first_number: of its first interface, counted through the file. readable: False for one of a version that
+    is not known; its blocks are passed over.
+    """
+
+    __slots__ = ("first_number", "header", "interfaces", "order", "packet", "readable")
+
+    def __init__(self, order: str, first_number: int) -> None:
+        self.order: Final = order
+        self.first_number: Final = first_number
+        self.header: Final = struct.Struct(order + "II")
+        self.packet: Final = struct.Struct(order + "IIIII")
+        self.interfaces: list[_Interface | None] = []
+        self.readable = True
+
+
 class _Source:
     """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds."""
 
@@ -315,16 +333,13 @@ class Capture:
     def _pcapng(self, order: str) -> Iterator[Frame]:
         """Frames of a pcapng file, block by block; the first section header is already in the buffer."""
         source = self._source
-        interfaces: list[_Interface | None] = []
-        first_number = 0  # of the section's first interface, counted through the file
-        readable = True  # False in a section of a version that is not known
+        section = _Section(order, 0)
         untimed = False
-        header, packet = struct.Struct(order + "II"), struct.Struct(order + "IIIII")
         while True:
             if len(source.buffer) - source.position < 8 and not source.need(8):
                 self._ended("a block header", 8)
                 break
-            kind, length = header.unpack_from(source.buffer, source.position)
+            kind, length = section.header.unpack_from(source.buffer, source.position)
             if kind == _SHB:  # the same number in both byte orders
                 new_order = self._section_order()
                 if new_order is None:
@@ -333,9 +348,8 @@ class Capture:
                         source.offset, cut or f"{_BAD_ORDER}; nothing after this place can be found"
                     )
                     break
-                order = new_order
-                header, packet = struct.Struct(order + "II"), struct.Struct(order + "IIIII")
-                kind, length = header.unpack_from(source.buffer, source.position)
+                section = _Section(new_order, section.first_number + len(section.interfaces))
+                kind, length = section.header.unpack_from(source.buffer, source.position)
             if length < 12 or length > MAX_BLOCK or length % 4:
                 self._problem(
                     source.offset,
@@ -349,55 +363,61 @@ class Capture:
             buffer, start, offset = source.buffer, source.position, source.base + source.position
             end = start + length - 4
             source.position += length
-            if buffer[end : end + 4] != buffer[start + 4 : start + 8]:
-                self._problem(
-                    offset, f"a block whose two lengths differ ({length} and then another); block not used"
-                )
-                if kind == _IDB:
-                    interfaces.append(None)  # its number is taken all the same
+
+            known = _BLOCKS.get(kind)
+            if known is None:
                 continue
+            least, name = known
+            if length < least:
+                self._problem(offset, f"{name} of {length} bytes, too short; not used")
+                if kind == _IDB:
+                    section.interfaces.append(None)  # its number is taken all the same
+                elif kind == _SHB:
+                    section.readable = False
+                continue
+            if buffer[end : end + 4] != buffer[start + 4 : start + 8]:
+                # Whatever follows a section header or an interface depends on it: those are taken at their word.
+                needed = kind in (_SHB, _IDB)
+                self._problem(
+                    offset,
+                    f"{name} whose two lengths differ; {'used all the same' if needed else 'not used'}",
+                )
+                if not needed:
+                    continue
 
             if kind == _SHB:
-                if length < 28:
-                    self._problem(offset, f"a section header block of {length} bytes, too short; not used")
-                    readable = False
-                    continue
-                first_number += len(interfaces)
-                interfaces = []
-                major, minor = struct.unpack_from(order + "HH", buffer, start + 12)
-                readable = major == 1
-                if not readable:
+                major, minor = struct.unpack_from(section.order + "HH", buffer, start + 12)
+                if major != 1:
+                    section.readable = False
                     self._problem(offset, f"a section of pcapng version {major}.{minor}, not known; not read")
-            elif not readable:
+            elif not section.readable:
                 continue
-            elif kind == _EPB:
-                if length < 32:
-                    self._problem(offset, f"an enhanced packet block of {length} bytes, too short; not used")
-                    continue
-                which, high, low, captured, size = packet.unpack_from(buffer, start + 8)
-                interface = self._interface(interfaces, which, offset)
+            elif kind in (_EPB, _PB):
+                if kind == _EPB:
+                    which, high, low, captured, size = section.packet.unpack_from(buffer, start + 8)
+                else:  # the obsolete one has the count of drops in the other half of the interface number
+                    which, _drops, high, low, captured, size = struct.unpack_from(
+                        section.order + "HHIIII", buffer, start + 8
+                    )
+                interface = self._interface(section, which, offset)
                 if interface is None:
                     continue
-                data_at = start + 28
-                if captured > end - data_at:
+                at = start + 28
+                if captured > end - at:
                     self._problem(
-                        offset,
-                        f"a packet of {captured} bytes in a block with room for {end - data_at}; not used",
+                        offset, f"a packet of {captured} bytes in a block with room for {end - at}; not used"
                     )
                     continue
                 yield self._frame(
                     offset,
                     interface.time_ns(high << 32 | low),
                     interface.linktype,
-                    buffer[data_at : data_at + captured],
+                    buffer[at : at + captured],
                     max(size, captured),
                     interface.number,
                 )
             elif kind == _SPB:
-                if length < 16:
-                    self._problem(offset, f"a simple packet block of {length} bytes, too short; not used")
-                    continue
-                interface = self._interface(interfaces, 0, offset)
+                interface = self._interface(section, 0, offset)
                 if interface is None:
                     continue
                 if not untimed:
@@ -407,69 +427,21 @@ class Capture:
                         "simple packet blocks carry no time: this and later ones get the time of the latest "
                         "frame before them",
                     )
-                size = struct.unpack_from(order + "I", buffer, start + 8)[0]
-                captured = min(size, interface.snaplen or size, end - start - 12)
-                data_at = start + 12
+                size = struct.unpack_from(section.order + "I", buffer, start + 8)[0]
+                at = start + 12
+                captured = min(size, interface.snaplen or size, end - at)
                 yield self._frame(
                     offset,
                     self._last_ns or 0,
                     interface.linktype,
-                    buffer[data_at : data_at + captured],
+                    buffer[at : at + captured],
                     size,
                     interface.number,
                 )
-            elif kind == _PB:
-                if length < 32:
-                    self._problem(offset, f"a packet block of {length} bytes, too short; not used")
-                    continue
-                which, _drops, high, low, captured, size = struct.unpack_from(
-                    order + "HHIIII", buffer, start + 8
-                )
-                interface = self._interface(interfaces, which, offset)
-                if interface is None:
-                    continue
-                data_at = start + 28
-                if captured > end - data_at:
-                    self._problem(
-                        offset,
-                        f"a packet of {captured} bytes in a block with room for {end - data_at}; not used",
-                    )
-                    continue
-                yield self._frame(
-                    offset,
-                    interface.time_ns(high << 32 | low),
-                    interface.linktype,
-                    buffer[data_at : data_at + captured],
-                    max(size, captured),
-                    interface.number,
-                )
             elif kind == _IDB:
-                if len(interfaces) >= MAX_INTERFACES:
-                    self._problem(offset, f"more than {MAX_INTERFACES} interfaces in a section; not used")
-                    continue
-                described: _Interface | None = None
-                if length < 20:
-                    self._problem(offset, f"an interface block of {length} bytes, too short; not used")
-                else:
-                    described = self._describe(order, buffer, start, end, offset)
-                    described.number = first_number + len(interfaces)
-                interfaces.append(described)
+                self._describe(section, buffer, start, end, offset)
             elif kind == _ISB:
-                if length < 24:
-                    self._problem(
-                        offset, f"an interface statistics block of {length} bytes, too short; not used"
-                    )
-                    continue
-                which = struct.unpack_from(order + "I", buffer, start + 8)[0]
-                interface = self._interface(interfaces, which, offset)
-                if interface is None:
-                    continue
-                for code, value in self._options(order, buffer, start + 20, end, offset):
-                    if code == 3 and len(value) == 8:  # isb_endtime
-                        high, low = struct.unpack(order + "II", value)
-                        stopped = interface.time_ns(high << 32 | low)
-                        if self._declared_end_ns is None or stopped > self._declared_end_ns:
-                            self._declared_end_ns = stopped
+                self._statistics(section, buffer, start, end, offset)
         self._finish()
 
     def _section_order(self) -> str | None:
@@ -480,19 +452,23 @@ class Capture:
         magic = source.buffer[source.position + 8 : source.position + 12]
         return {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}.get(magic)
 
-    def _interface(self, interfaces: list[_Interface | None], which: int, offset: int) -> _Interface | None:
-        if which < len(interfaces):
-            interface = interfaces[which]
+    def _interface(self, section: _Section, which: int, offset: int) -> _Interface | None:
+        if which < len(section.interfaces):
+            interface = section.interfaces[which]
             if interface is not None:
                 return interface
         self._problem(offset, f"a block of interface {which}, which is not described before it; not used")
         return None
 
-    def _describe(self, order: str, buffer: bytes, start: int, end: int, offset: int) -> _Interface:
+    def _describe(self, section: _Section, buffer: bytes, start: int, end: int, offset: int) -> None:
         """An Interface Description Block: link type, snaplen, if_tsresol (9), if_tsoffset (14)."""
-        linktype, _reserved, snaplen = struct.unpack_from(order + "HHI", buffer, start + 8)
-        interface = _Interface(0, linktype, snaplen)
-        for code, value in self._options(order, buffer, start + 16, end, offset):
+        number = len(section.interfaces)
+        if number >= MAX_INTERFACES:
+            self._problem(offset, f"more than {MAX_INTERFACES} interfaces in a section; not used")
+            return
+        linktype, _reserved, snaplen = struct.unpack_from(section.order + "HHI", buffer, start + 8)
+        interface = _Interface(section.first_number + number, linktype, snaplen)
+        for code, value in self._options(section.order, buffer, start + 16, end, offset):
             if code == 9 and len(value) == 1:
                 exponent = value[0] & 0x7F
                 base = 2 if value[0] & 0x80 else 10
@@ -501,8 +477,21 @@ class Capture:
                 else:
                     interface.scale, interface.divide = 1_000_000_000, base**exponent
             elif code == 14 and len(value) == 8:
-                interface.offset_ns = struct.unpack(order + "q", value)[0] * 1_000_000_000
-        return interface
+                interface.offset_ns = struct.unpack(section.order + "q", value)[0] * 1_000_000_000
+        section.interfaces.append(interface)
+
+    def _statistics(self, section: _Section, buffer: bytes, start: int, end: int, offset: int) -> None:
+        """An Interface Statistics Block: isb_endtime (3), when the capture was stopped."""
+        which = struct.unpack_from(section.order + "I", buffer, start + 8)[0]
+        interface = self._interface(section, which, offset)
+        if interface is None:
+            return
+        for code, value in self._options(section.order, buffer, start + 20, end, offset):
+            if code == 3 and len(value) == 8:
+                high, low = struct.unpack(section.order + "II", value)
+                stopped = interface.time_ns(high << 32 | low)
+                if self._declared_end_ns is None or stopped > self._declared_end_ns:
+                    self._declared_end_ns = stopped
 
     def _options(
         self, order: str, buffer: bytes, at: int, end: int, offset: int
@@ -601,6 +590,16 @@ _PB: Final = 2
 _SPB: Final = 3
 _ISB: Final = 5
 _EPB: Final = 6
+
+# the blocks that matter here -> the least total length, and what to call them
+_BLOCKS: Final = {
+    _SHB: (28, "a section header block"),
+    _IDB: (20, "an interface description block"),
+    _PB: (32, "a packet block"),
+    _SPB: (16, "a simple packet block"),
+    _ISB: (24, "an interface statistics block"),
+    _EPB: (32, "an enhanced packet block"),
+}
 
 _SECTION_MAGIC: Final = b"\x0a\x0d\x0d\x0a"
 _BAD_ORDER: Final = "a section header without a byte-order mark"

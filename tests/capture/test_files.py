@@ -296,11 +296,18 @@ def test_a_bad_interface_block_keeps_its_number() -> None:
     assert [frame.linktype for frame in frames] == [113]
 
 
-def test_an_interface_block_with_a_wrong_end_keeps_its_number_too() -> None:
-    bad = block(1, bytes(8), trailer=24)
-    frames, capture = whole(shb() + bad + idb(linktype=113) + epb(1, b"x", interface=1))
-    assert [frame.linktype for frame in frames] == [113]
-    assert len(capture.problems) == 1
+def test_what_others_depend_on_is_used_in_spite_of_a_wrong_end() -> None:
+    section = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), trailer=24)
+    interface = block(1, struct.pack("<HHI", 113, 0, 0), trailer=24)
+    for start in (section, shb() + section):
+        frames, capture = whole(
+            start + interface + idb(linktype=1) + epb(1, b"x") + epb(1, b"y", interface=1)
+        )
+        assert [(frame.linktype, frame.interface) for frame in frames] == [(113, 0), (1, 1)]
+        assert [problem.reason for problem in capture.problems] == [
+            "a section header block whose two lengths differ; used all the same",
+            "an interface description block whose two lengths differ; used all the same",
+        ]
 
 
 @pytest.mark.parametrize("length", [0, 8, 13, 30, MAX_BLOCK + 4, 2**32 - 4])
