@@ -122,7 +122,10 @@ def metadata(wheel: Path) -> Message:
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, sources: Path) -> None:
     packed = {name for name in names(wheel) if ".dist-info/" not in name}
     source = {str(path.relative_to(sources)) for path in (sources / "dissect").rglob("*") if path.is_file()}
-    assert packed == source
+    assert not source - packed, (
+        "left out: a directory without __init__.py, or a kind of file that pyproject.toml does not name"
+    )
+    assert not packed - source
     assert {name.rpartition(".")[2] for name in packed} <= {"py", "toml", "typed"}
 
 
