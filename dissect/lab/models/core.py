@@ -2,8 +2,8 @@
 """What all model peers share: settings, faults, and the engine that runs a script.
 
 A `Model` is a frozen dataclass of settings. `Model.start()` gives one run of the program: a function that
-begins a `Conversation` for each connection. A conversation is pure: whoever drives it calls `opened`, `received`,
-`ended` and `woken` with bytes and times, and carries out the actions that they return.
+begins a `Conversation` for each connection. A conversation is pure: whoever drives it calls `opened`,
+`received`, `ended` and `woken` with bytes and times, and carries out the actions that they return.
 
 What a model does is a script, a generator that reads like blocking code: ``yield from self.read(16)``. It
 suspends by yielding the time at which it wants to be woken (None: only when something happens).
@@ -421,33 +421,43 @@ class Conversation(ABC):
             left -= count
             self._collect(self._session.feed(self.peer, piece, now))
 
-    def message(self, until: int | None = None) -> Script[Message | None]:
-        """The peer's next message; None at the time `until`. Raises PeerEnded, PeerWrong for a violation."""
+    def message(self, until: int | None = None, *, strict: bool = True) -> Script[Message | None]:
+        """The peer's next message; None at the time `until`. Raises PeerEnded, PeerWrong for a violation.
+
+        strict: False lets a message pass that is whole and nevertheless wrong: the caller judges it.
+        """
         while True:
             while self._records:
                 record = self._records.popleft()
                 if isinstance(record, Violation):
-                    raise PeerWrong(f"{record.name}: {record.why}")
+                    raise PeerWrong(self._wrong(record))
                 if not isinstance(record, Message):
                     continue
-                if self._records and isinstance(self._records[0], Violation):
+                if record.parts and self._records and isinstance(self._records[0], Violation):
                     # A message and what is wrong with it come together.
-                    raise PeerWrong(f"{record.name}: {self._records[0].why}")
+                    why = self._wrong(self._records.popleft())
+                    if strict:
+                        raise PeerWrong(why)
                 return record
             if self.inbox:
                 self.hand_over()
                 continue
-            if (why := self._session.lost(self.peer)) is not None:
-                raise PeerWrong(f"cannot read on: {why}")
+            if (lost := self._session.lost(self.peer)) is not None:
+                raise PeerWrong(f"cannot read on: {lost}")
             if until is not None and self.now >= until:
                 return None
             if self._peer_ended is not None:
                 raise PeerEnded
             yield until
 
-    def expect(self, *names: str) -> Script[Message]:
+    @staticmethod
+    def _wrong(violation: Record) -> str:
+        assert isinstance(violation, Violation)
+        return f"{violation.name}: {violation.why}"
+
+    def expect(self, *names: str, strict: bool = True) -> Script[Message]:
         """The peer's next message, which must be one of `names`. Raises PeerEnded, PeerWrong."""
-        message = yield from self.message()
+        message = yield from self.message(strict=strict)
         assert message is not None
         if message.name not in names:
             raise PeerWrong(f"{message.name} came where {' or '.join(names)} should")

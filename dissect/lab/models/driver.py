@@ -334,6 +334,7 @@ async def pair(
                     await connected.wait()
                     reached = sum(report.opened_ns is not None for report in connected.reports)
                     await served.wait_for(reached)
+                await asyncio.to_thread(_let_finish, recorder)
             except TimeoutError:
                 pass
     finally:
@@ -341,6 +342,14 @@ async def pair(
             await connected.close()
         await served.close()
     return PairResult(connected.reports, served.reports)
+
+
+def _let_finish(recorder: object) -> None:
+    """Wait until a recorder has seen the end that both models have seen: it reads in a thread of its own."""
+    from dissect.lab.recorder import Recorder
+
+    if isinstance(recorder, Recorder):
+        recorder.wait(SETTLE_S, connect_s=0.2, grace_s=0.02)
 
 
 def run_pair(

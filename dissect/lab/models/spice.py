@@ -39,6 +39,8 @@ INVALID_MAGIC, INVALID_DATA, VERSION_MISMATCH, PERMISSION_DENIED, BAD_CONNECTION
 AUTH_SPICE = 1
 COMMON_CAPS = (0b1011,)
 """AUTH_SELECTION, AUTH_SPICE, MINI_HEADER: what spice-server without SASL and spice-gtk announce."""
+SHORTLY_NS = 10 * MS
+"""How often a client that wants to leave looks whether its channels are linked."""
 REPLY_AND_HEADER = link.HEADER_SIZE + link.REPLY_SIZE
 
 Channel = tuple[int, int]
@@ -326,7 +328,10 @@ class SpiceClient(Model):
     )
     """Channel type -> words of capabilities."""
     lasts_ns: int | None = 100 * MS
-    """It ends the session so long after CHANNELS_LIST; None: it stays until the server ends it."""
+    """It ends the session so long after CHANNELS_LIST, and not before its other channels are linked.
+
+    None: it stays until the server ends it.
+    """
 
     def start(self) -> Begin:
         random = Random(self.seed)
@@ -341,6 +346,11 @@ class _ClientConversation(_Conversation):
         self.window = self.unacknowledged = 0
         self.session = SpiceSession(role=Side.CLIENT)
         super().__init__(settings, self.session, random)
+
+    @property
+    def linking(self) -> bool:
+        """Whether the server has not let it in yet, and still may."""
+        return not self.over and self.session.state != "messages"
 
     def script(self) -> Script[None]:
         settings = self.settings
@@ -426,6 +436,9 @@ class _ClientConversation(_Conversation):
         while True:
             message = yield from self.message(until)
             if message is None:
+                if any(child.linking for child in self.children):
+                    until = self.now + SHORTLY_NS
+                    continue
                 self.say("done")
                 self.leave(Parting.CLOSE)
             self.acknowledge()

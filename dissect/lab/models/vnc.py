@@ -118,9 +118,8 @@ class _ServerConversation(Conversation):
         if settings.greeting_delay_ns:
             yield from self.pause(settings.greeting_delay_ns)
         if settings.refuses:
-            reason = bytes(messages.FailureReason(reason=settings.refuses.encode()))
             self.write("ProtocolVersion", bytes(messages.ProtocolVersion.of(3, 3)))
-            self.write("FailureReason", bytes(4) + reason)
+            self.write("FailureReason", bytes(4) + _reason(settings.refuses))
             self.say(f"refused: {settings.refuses}")
             self.leave()
         self.send(messages.ProtocolVersion.of(*settings.version))
@@ -139,28 +138,28 @@ class _ServerConversation(Conversation):
         assert version is not None
         if version not in settings.accepts:
             self.say(f"version {version[0]}.{version[1]} is not supported")
-            self.write("SecurityType", bytes(4))
+            self.send_bytes("SecurityType", bytes(4))
             self.leave()
 
     def secure(self) -> Script[None]:
         settings, session = self.settings, self.session
         offered = settings.offered
+        if not offered:
+            self.say("no security type to offer")
+            # In one write: a count of 0 alone might yet be the U32 0 of 3.3.
+            none = bytes(4) if session.form == (3, 3) else bytes(1)
+            self.send_bytes("SecurityTypes", none + _reason("No security type"))
+            self.leave()
         if session.form == (3, 3):
-            chosen = offered[0] if offered else 0
+            chosen = offered[0]
             self.send(messages.SecurityType33(security_type=chosen))
         else:
             self.send(messages.SecurityTypes(security_types=list(offered)))
-            chosen = 0
-        if not offered:
-            self.say("no security type to offer")
-            self.send(messages.FailureReason(reason=b"No security type"))
-            self.leave()
-        if session.form != (3, 3):
-            chosen = (yield from self.expect("SecurityType"))["security_type"]
+            chosen = (yield from self.expect("SecurityType", strict=False))["security_type"]
         if chosen not in offered or chosen not in (NONE, VNC_AUTHENTICATION):
             self.say(f"security type {chosen} is not spoken here")
-            reason = bytes(messages.FailureReason(reason=b"Unsupported security type"))
-            self.write("SecurityResult", b"\0\0\0\1" + (reason if session.form == (3, 8) else b""))
+            reason = _reason("Unsupported security type") if session.form == (3, 8) else b""
+            self.write("SecurityResult", b"\0\0\0\1" + reason)
             self.leave()
         if chosen == VNC_AUTHENTICATION:
             challenge = self.random.randbytes(16)
@@ -214,6 +213,10 @@ class _ServerConversation(Conversation):
         )
         header = messages.FramebufferUpdateHeader(number_of_rectangles=1)
         self.send(header / rectangle / picture.pixels(area, frame))
+
+
+def _reason(text: str) -> bytes:
+    return bytes(messages.FailureReason(reason=text.encode()))
 
 
 def _grey(level: int) -> messages.Colour:
