@@ -376,7 +376,7 @@ class Capture:
                     section.readable = False
                 continue
             if buffer[end : end + 4] != buffer[start + 4 : start + 8]:
-                # Whatever follows a section header or an interface depends on it: those are taken at their word.
+                # What follows a section header or an interface depends on it: those are taken at their word.
                 needed = kind in (_SHB, _IDB)
                 self._problem(
                     offset,
