@@ -111,8 +111,6 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, line in COMMANDS.items():
-        if not _written(name):
-            continue
         command = commands.add_parser(
             name,
             help=line,
@@ -128,11 +126,6 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
                 help="auto: on a terminal, unless NO_COLOR is set (default)",
             )
     return parser
-
-
-def _written(name: str) -> bool:
-    """Whether the command's module is there: one that is still to come is not promised."""
-    return os.path.exists(f"{os.path.dirname(__file__)}/commands/{name}.py")  # noqa: PTH110, PTH120
 
 
 class _Version(argparse.Action):
