@@ -134,33 +134,29 @@ def _tiles(rect: Rectangle, size: int) -> Generator[tuple[int, int], None, None]
             yield min(size, rect.width - x), min(size, rect.height - y)
 
 
-def _hextile_tile(walk: Walk, mask: int, pixel: int) -> Step:
-    """The rest of a Hextile tile that is not raw."""
-    yield from walk.take(pixel * (bool(mask & 2) + bool(mask & 4)))
-    if mask & 8:
-        count = yield from walk.number(1)
-        yield from walk.take(count * (2 + (pixel if mask & 16 else 0)))
-
-
 def _hextile(walk: Walk, rect: Rectangle, form: Format) -> Step:
+    """Hextile and zlibhex, whose tiles may be zlib data with a U16 length (bits 32 and 64)."""
+    # A screen has thousands of tiles, each of a few bytes: no generator for each of them.
+    flow, at, pixel = walk.flow, walk.at, form.pixel
+    buffer = flow.buffer
+    zlib = 32 | 64 if rect.encoding == ZLIBHEX else 0
     for width, height in _tiles(rect, 16):
-        mask = yield from walk.number(1)
-        if mask & 1:
-            yield from walk.take(width * height * form.pixel)
-        else:
-            yield from _hextile_tile(walk, mask, form.pixel)
-
-
-def _zlibhex(walk: Walk, rect: Rectangle, form: Format) -> Step:
-    for width, height in _tiles(rect, 16):
-        mask = yield from walk.number(1)
-        if mask & (32 | 64):
-            length = yield from walk.number(2)
-            yield from walk.take(length)
+        if len(buffer) <= at:
+            yield from flow.need(at + 1, NAME)
+        mask = buffer[at]
+        at += 1
+        if mask & zlib:
+            yield from flow.need(at + 2, NAME)
+            at += 2 + int.from_bytes(buffer[at : at + 2], "big")
         elif mask & 1:
-            yield from walk.take(width * height * form.pixel)
+            at += width * height * pixel
         else:
-            yield from _hextile_tile(walk, mask, form.pixel)
+            at += pixel * ((mask >> 1 & 1) + (mask >> 2 & 1))
+            if mask & 8:
+                if len(buffer) <= at:
+                    yield from flow.need(at + 1, NAME)
+                at += 1 + buffer[at] * (2 + (pixel if mask & 16 else 0))
+    yield from walk.take(at - walk.at)
 
 
 def _sized(walk: Walk, rect: Rectangle, form: Format) -> Step:
@@ -182,13 +178,13 @@ def _tight(walk: Walk, rect: Rectangle, form: Format) -> Step:
         if filter_id == 1:
             colours = (yield from walk.number(1)) + 1
             if colours == 1:
-                raise Wrong("a Tight palette has 2 to 256 colours, not 1", walk.at - 1)
+                raise Wrong("a Tight palette has 2 to 256 colours, not 1", walk.at - 1, NAME)
             yield from walk.take(colours * form.tpixel)
             row = (rect.width + 7) // 8 if colours == 2 else rect.width
         elif filter_id in (0, 2):
             row = rect.width * form.tpixel
         else:
-            raise Wrong(f"Tight filter {filter_id} does not exist", walk.at - 1)
+            raise Wrong(f"Tight filter {filter_id} does not exist", walk.at - 1, NAME)
         size = row * rect.height
         # What is shorter than 12 bytes is not compressed and has no length. The rest has one, also without
         # zlib: the document does not say so, the programs do (libvncclient and libvncserver, tight.c).
@@ -196,7 +192,7 @@ def _tight(walk: Walk, rect: Rectangle, form: Format) -> Step:
             size = yield from walk.compact()
         yield from walk.take(size)
     else:
-        raise Wrong(f"Tight compression-control {control:#04x} is invalid", walk.at - 1)
+        raise Wrong(f"Tight compression-control {control:#04x} is invalid", walk.at - 1, NAME)
 
 
 def _cursor(walk: Walk, rect: Rectangle, form: Format) -> Step:
@@ -226,7 +222,7 @@ def _vmware_cursor(walk: Walk, rect: Rectangle, form: Format) -> Step:
     elif kind == 1:
         yield from walk.take(4 * pixels)
     else:
-        raise Wrong(f"VMware cursor type {kind} does not exist", walk.at - 2)
+        raise Wrong(f"VMware cursor type {kind} does not exist", walk.at - 2, NAME)
 
 
 def _h264(walk: Walk, rect: Rectangle, form: Format) -> Step:
@@ -247,6 +243,7 @@ def _extended_desktop_size(walk: Walk, rect: Rectangle, form: Format) -> Step:
 
 
 LAST_RECT = -224
+ZLIBHEX = 8
 POINTER_POS = -232
 """Where TightVNC and libvncserver have PointerPos; the registry has it at -225. x, y are the position."""
 DISPLAY_MODE_CHANGE = 0x574D5669
@@ -260,7 +257,7 @@ FRAMERS: Mapping[int, Framer] = {
     5: _hextile,
     6: _sized,
     7: _tight,
-    8: _zlibhex,
+    ZLIBHEX: _hextile,
     16: _sized,
     17: _sized,
     50: _h264,

@@ -482,7 +482,7 @@ class Session(ABC):
         """Report what a reader found wrong; `flow` is not read after that."""
         at = flow.offset + wrong.at
         now = flow.times(min(wrong.at + 1, len(flow.buffer)))[1]
-        name = wrong.name or self._name(flow)
+        name = wrong.name or (flow.reader and flow.reader.name) or NOT_DECODED
         out.append(Violation(flow.side, self.protocol, name, at, 0, now, self.state, wrong.why))
         flow.lost = f"follows a violation at byte {at}"
         flow.idle()

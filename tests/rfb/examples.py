@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One example a message and an encoding, written by hand from the tables of rfbproto.rst."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dissect.rfb import messages as m
+from dissect.rfb.encodings import Format
+from dissect.stream.layout import ProtocolPacket
+
+
+def u16(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def u32(number: int) -> bytes:
+    return (number % (1 << 32)).to_bytes(4, "big")
+
+
+FORMAT_32 = bytes([32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0])
+FORMAT_16 = bytes([16, 16, 0, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0, 0, 0, 0])
+FORMAT_8 = bytes([8, 8, 0, 1, 0, 7, 0, 7, 0, 3, 0, 3, 6, 0, 0, 0])
+DECODED_16 = {
+    "bits_per_pixel": 16,
+    "depth": 16,
+    "big_endian_flag": 0,
+    "true_colour_flag": 1,
+    "red_max": 31,
+    "green_max": 63,
+    "blue_max": 31,
+    "red_shift": 11,
+    "green_shift": 5,
+    "blue_shift": 0,
+    "padding": b"\0\0\0",
+}
+SCREEN = u32(7) + u16(0) + u16(0) + u16(640) + u16(480) + u32(0)
+CAPABILITY = u32(1) + b"STDVNOAUTH__"
+SERVER_INIT = u16(4) + u16(3) + FORMAT_32 + u32(4) + b"desk"
+
+# The class, its bytes, and what the fields hold (those that are not named are not looked at).
+ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (m.ProtocolVersion, b"RFB 003.889\n", {"major": b"003", "minor": b"889"}),
+    (m.RepeaterId, b"ID:1234".ljust(250, b"\0"), {"identity": b"ID:1234".ljust(250, b"\0")}),
+    (m.SecurityTypes, b"\3\1\2\x13", {"number_of_security_types": 3, "security_types": [1, 2, 19]}),
+    (m.SecurityType, b"\2", {"security_type": 2}),
+    (m.SecurityType33, b"\0\0\0\2", {"security_type": 2}),
+    (m.FailureReason, u32(3) + b"no!", {"reason_length": 3, "reason": b"no!"}),
+    (m.VncAuthenticationChallenge, bytes(range(16)), {"challenge": bytes(range(16))}),
+    (m.VncAuthenticationResponse, bytes(range(16)), {"response": bytes(range(16))}),
+    (m.Capability, CAPABILITY, {"code": 1, "vendor": b"STDV", "signature": b"NOAUTH__"}),
+    (m.TightTunnels, u32(0), {"number_of_tunnels": 0, "tunnels": []}),
+    (m.TightTunnel, u32(0), {"code": 0}),
+    (m.TightAuthTypes, u32(1) + CAPABILITY, {"number_of_auth_types": 1}),
+    (m.TightAuthType, u32(129), {"code": 129}),
+    (m.SecurityResult, u32(1), {"status": 1}),
+    (m.ClientInit, b"\1", {"shared_flag": 1}),
+    (m.PixelFormat, FORMAT_16, DECODED_16),
+    (
+        m.ServerInit,
+        SERVER_INIT,
+        {"framebuffer_width": 4, "framebuffer_height": 3, "name_length": 4, "name_string": b"desk"},
+    ),
+    (
+        m.TightServerInit,
+        SERVER_INIT + u16(1) + u16(0) + u16(1) + u16(0) + 2 * CAPABILITY,
+        {"name_string": b"desk", "number_of_server_messages": 1, "client_messages": []},
+    ),
+    (m.SetPixelFormat, b"\0\0\0\0" + FORMAT_16, {"message_type": 0, "pixel_format": DECODED_16}),
+    (
+        m.SetEncodings,
+        b"\2\0" + u16(3) + u32(0) + u32(16) + u32(-239),
+        {"number_of_encodings": 3, "encoding_types": [0, 16, -239]},
+    ),
+    (
+        m.FramebufferUpdateRequest,
+        b"\3\1" + u16(1) + u16(2) + u16(3) + u16(4),
+        {"incremental": 1, "x_position": 1, "y_position": 2, "width": 3, "height": 4},
+    ),
+    (m.KeyEvent, b"\4\1\0\0" + u32(0xFF0D), {"down_flag": 1, "key": 0xFF0D}),
+    (m.PointerEvent, b"\5\1" + u16(10) + u16(20), {"button_mask": 1, "x_position": 10, "y_position": 20}),
+    (
+        m.ExtendedPointerEvent,
+        b"\5\x81" + u16(10) + u16(20) + b"\1",
+        {"button_mask": 0x81, "y_position": 20, "extended_button_mask": 1},
+    ),
+    (m.ClientCutText, b"\6\0\0\0" + u32(2) + b"hi", {"length": 2, "text": b"hi"}),
+    (
+        m.EnableContinuousUpdates,
+        b"\x96\1" + u16(1) + u16(2) + u16(3) + u16(4),
+        {"enable_flag": 1, "x_position": 1, "height": 4},
+    ),
+    (m.ClientFence, b"\xf8\0\0\0" + u32(1 << 31) + b"\2ab", {"flags": 1 << 31, "payload_data": b"ab"}),
+    (m.XvpClientMessage, b"\xfa\0\1\2", {"xvp_extension_version": 1, "xvp_message_code": 2}),
+    (m.Screen, SCREEN, {"id": 7, "width": 640, "height": 480}),
+    (
+        m.SetDesktopSize,
+        b"\xfb\0" + u16(640) + u16(480) + b"\1\0" + SCREEN,
+        {"width": 640, "number_of_screens": 1},
+    ),
+    (
+        m.QemuExtendedKeyEvent,
+        b"\xff\0" + u16(1) + u32(0x61) + u32(0x1E),
+        {"submessage_type": 0, "down_flag": 1, "keysym": 0x61, "keycode": 0x1E},
+    ),
+    (m.QemuAudioClientMessage, b"\xff\1\0\0", {"submessage_type": 1, "operation": 0}),
+    (
+        m.QemuAudioClientMessage,
+        b"\xff\1\0\2\3\2" + u32(48000),
+        {"operation": 2, "sample_format": 3, "nchannels": 2, "frequency": 48000},
+    ),
+    (m.FramebufferUpdateHeader, b"\0\0" + u16(2), {"number_of_rectangles": 2}),
+    (
+        m.RectangleHeader,
+        u16(1) + u16(2) + u16(3) + u16(4) + u32(-239),
+        {"x_position": 1, "y_position": 2, "width": 3, "height": 4, "encoding_type": -239},
+    ),
+    (m.Colour, u16(1) + u16(2) + u16(0xFFFF), {"red": 1, "green": 2, "blue": 0xFFFF}),
+    (
+        m.SetColourMapEntries,
+        b"\1\0" + u16(5) + u16(2) + bytes(6) + b"\xff" * 6,
+        {"first_colour": 5, "number_of_colours": 2},
+    ),
+    (m.Bell, b"\2", {}),
+    (m.ServerCutText, b"\3\0\0\0" + u32(3) + b"abc", {"length": 3, "text": b"abc"}),
+    (m.ServerCutText, b"\3\0\0\0" + u32(-4) + u32(1 << 24), {"length": -4, "text": b"\1\0\0\0"}),
+    (m.EndOfContinuousUpdates, b"\x96", {}),
+    (m.ServerFence, b"\xf8\0\0\0" + u32(3) + b"\0", {"flags": 3, "length": 0, "payload_data": b""}),
+    (m.XvpServerMessage, b"\xfa\0\1\0", {"xvp_message_code": 0}),
+    (m.QemuAudioServerMessage, b"\xff\1\0\1", {"operation": 1}),
+    (
+        m.QemuAudioServerMessage,
+        b"\xff\1\0\2" + u32(4) + b"\1\2\3\4",
+        {"operation": 2, "data_length": 4, "audio": b"\1\2\3\4"},
+    ),
+]
+
+
+def rect(width: int, height: int, encoding: int, body: bytes = b"", *, x: int = 0, y: int = 0) -> bytes:
+    return u16(x) + u16(y) + u16(width) + u16(height) + u32(encoding) + body
+
+
+def update(*rectangles: bytes, count: int | None = None) -> bytes:
+    return b"\0\0" + u16(len(rectangles) if count is None else count) + b"".join(rectangles)
+
+
+def pixels(number: int, size: int) -> bytes:
+    return b"\xab" * (number * size)
+
+
+def _compact(length: int) -> bytes:
+    if length < 0x80:
+        return bytes([length])
+    if length < 0x4000:
+        return bytes([length & 0x7F | 0x80, length >> 7])
+    return bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
+
+
+def rectangles(form: Format) -> list[tuple[str, bytes]]:
+    """A rectangle of every encoding that is framed, in each of its forms, for pixels of `form`."""
+    p, t = form.pixel, form.tpixel
+    subrect = pixels(1, p)
+    return [
+        ("Raw", rect(5, 3, 0, pixels(15, p))),
+        ("Raw, empty", rect(0, 3, 0)),
+        ("CopyRect", rect(5, 3, 1, u16(9) + u16(8))),
+        ("RRE", rect(5, 3, 2, u32(2) + pixels(1, p) + 2 * (subrect + bytes(8)))),
+        ("CoRRE", rect(5, 3, 4, u32(3) + pixels(1, p) + 3 * (subrect + bytes(4)))),
+        ("Hextile, raw", rect(16, 4, 5, b"\1" + pixels(64, p))),
+        ("Hextile, raw with other bits", rect(2, 2, 5, b"\x1f" + pixels(4, p))),
+        ("Hextile, background", rect(16, 16, 5, b"\2" + pixels(1, p))),
+        ("Hextile, as before", rect(16, 16, 5, b"\0")),
+        ("Hextile, foreground", rect(16, 16, 5, b"\x0e" + pixels(2, p) + b"\2" + bytes(4))),
+        ("Hextile, coloured", rect(16, 16, 5, b"\x1a" + pixels(1, p) + b"\2" + 2 * (subrect + bytes(2)))),
+        # 17 x 18: four tiles, of 16 x 16, 1 x 16, 16 x 2 and 1 x 2.
+        (
+            "Hextile, four tiles",
+            rect(17, 18, 5, b"\0" + b"\1" + pixels(16, p) + b"\1" + pixels(32, p) + b"\1" + pixels(2, p)),
+        ),
+        ("zlib", rect(5, 3, 6, u32(7) + b"zlibdat")),
+        ("Tight, fill", rect(9, 9, 7, b"\x80" + pixels(1, t))),
+        ("Tight, JPEG", rect(9, 9, 7, b"\x90" + _compact(200) + bytes(200))),
+        ("Tight, basic", rect(9, 9, 7, b"\x00" + _compact(20000) + bytes(20000))),
+        ("Tight, basic of less than 12 bytes", rect(1, 2, 7, b"\x10" + pixels(2, t))),
+        ("Tight, palette of 2", rect(9, 9, 7, b"\x50\1\1" + pixels(2, t) + _compact(5) + bytes(5))),
+        ("Tight, palette of 2, short", rect(9, 5, 7, b"\x50\1\1" + pixels(2, t) + bytes(10))),
+        ("Tight, palette of 256", rect(9, 9, 7, b"\x60\1\xff" + pixels(256, t) + _compact(128) + bytes(128))),
+        ("Tight, palette of 3, short", rect(3, 3, 7, b"\x60\1\2" + pixels(3, t) + bytes(9))),
+        ("Tight, gradient", rect(9, 9, 7, b"\x40\2" + _compact(127) + bytes(127))),
+        ("Tight, copy filter", rect(9, 9, 7, b"\x4f\0" + _compact(1) + bytes(1))),
+        ("Tight, without zlib", rect(9, 9, 7, b"\xa0" + _compact(81 * t) + pixels(81, t))),
+        ("Tight, without zlib, short", rect(1, 1, 7, b"\xa0" + pixels(1, t))),
+        (
+            "Tight, without zlib, palette of 2",
+            rect(9, 9, 7, b"\xe0\1\1" + pixels(2, t) + _compact(18) + bytes(18)),
+        ),
+        ("zlibhex, zlib raw", rect(16, 16, 8, b"\x20" + u16(3) + b"abc")),
+        ("zlibhex, zlib", rect(16, 16, 8, b"\x4e" + u16(3) + b"abc")),
+        ("zlibhex, raw", rect(4, 4, 8, b"\1" + pixels(16, p))),
+        ("zlibhex, background", rect(4, 4, 8, b"\2" + pixels(1, p))),
+        ("ZRLE", rect(64, 64, 16, u32(3) + b"abc")),
+        ("ZYWRLE", rect(64, 64, 17, u32(2) + b"ab")),
+        ("Open H.264", rect(64, 64, 50, u32(5) + u32(1) + b"frame")),
+        ("DesktopSize", rect(640, 480, -223)),
+        ("PointerPos", rect(0, 0, -225, x=7, y=8)),
+        ("PointerPos of TightVNC", rect(0, 0, -232, x=7, y=8)),
+        ("Cursor", rect(9, 2, -239, pixels(18, p) + bytes(4))),
+        ("Cursor, none", rect(0, 0, -239)),
+        ("X Cursor", rect(9, 2, -240, bytes(6) + bytes(4) + bytes(4))),
+        ("X Cursor, none", rect(0, 2, -240)),
+        ("QEMU Pointer Motion Change", rect(0, 0, -257, x=1)),
+        ("QEMU Extended Key Event", rect(0, 0, -258)),
+        ("QEMU Audio", rect(0, 0, -259)),
+        ("Tight PNG", rect(9, 9, -260, b"\xa0" + _compact(130) + bytes(130))),
+        ("Tight PNG, fill", rect(9, 9, -260, b"\x80" + pixels(1, t))),
+        ("QEMU LED State", rect(0, 0, -261, b"\2")),
+        ("DesktopName", rect(0, 0, -307, u32(4) + b"name")),
+        ("ExtendedDesktopSize", rect(640, 480, -308, b"\2\0\0\0" + 2 * SCREEN)),
+        ("Cursor With Alpha, Raw", rect(3, 3, -314, u32(0) + pixels(9, 4))),
+        ("Cursor With Alpha, ZRLE", rect(3, 3, -314, u32(16) + u32(2) + b"ab")),
+        ("ExtendedMouseButtons", rect(0, 0, -316)),
+        ("VMware Cursor, classic", rect(3, 2, 0x574D5664, b"\0\0" + pixels(12, p))),
+        ("VMware Cursor, alpha", rect(3, 2, 0x574D5664, b"\1\0" + pixels(6, 4))),
+        ("VMware Cursor State", rect(0, 0, 0x574D5665, u16(1))),
+        ("VMware Cursor Position", rect(0, 0, 0x574D5666)),
+        ("VMware Key Repeat", rect(0, 0, 0x574D5667, bytes(10))),
+        ("VMware LED state", rect(0, 0, 0x574D5668, u32(7))),
+        ("VMware Virtual Machine State", rect(0, 0, 0x574D566A, u16(1))),
+    ]
