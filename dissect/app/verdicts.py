@@ -12,8 +12,10 @@ STYLES = {"agreed": "good", "wrong-protocol": "bad", "silent": "warn", "undecide
 
 
 def spoke(verdict: Verdict) -> str:
-    """What each side spoke, client first."""
-    return f"{verdict.client_spoke} → {verdict.server_spoke}"
+    """What each side spoke, client first; a dash for the one that never did."""
+    return " → ".join(
+        "–" if name == "nothing" else name for name in (verdict.client_spoke, verdict.server_spoke)
+    )
 
 
 def outcome(verdict: Verdict) -> Cell:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte show`: every message, gap and violation, for people and as the contract's objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dissect.app import main as app
+from dissect.app.commands.show import summary
+from dissect.stream import Side
+from tests.app.captures import CURE, START, write
+from tests.dissection.conversations import GREETING, MS, Step
+
+C, S = Side.CLIENT, Side.SERVER
+
+AUTHENTICATED: list[Step] = [
+    (S, GREETING, 1 * MS),
+    (C, GREETING, 2 * MS),
+    (S, b"\1\2", 3 * MS),
+    (C, b"\2", 4 * MS),
+    (S, b"challenge-of-16b", 5 * MS),
+    (C, b"secret-response!", 6 * MS),
+    (S, b"\0\0\0\0", 7 * MS),
+    (C, b"\1", 8 * MS),
+    (S, bytes.fromhex("0010000820180001 00ff00ff00ff 100800 000000 00000006") + b"\x1b[31m$", 9 * MS),
+]
+"""VNC authentication, and a desktop's name that would colour a terminal."""
+
+
+def records(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    assert app.main(["show", "--json", *words]) == app.PASS
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_one_object_a_record_in_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "x.pcapng", CURE)
+    found = records(capsys, str(path))
+    keys = {
+        "capture",
+        "conversation",
+        "kind",
+        "side",
+        "protocol",
+        "name",
+        "time_ns",
+        "offset",
+        "size",
+        "fields",
+    }
+    assert all(set(record) == keys for record in found)
+    assert [(r["kind"], r["side"], r["protocol"], r["name"], r["size"]) for r in found] == [
+        ("message", "client", "rfb", "ProtocolVersion", 4),
+        ("message", "server", "spice", "SpiceLinkReply", 194),
+    ]
+    assert [r["time_ns"] - START for r in found] == [1_860 * MS, 1_860 * MS + 80_000]
+    assert found[0]["fields"]["note"] == "not decoded: incomplete: 4 of 12 bytes"
+    assert found[1]["fields"]["error_name"] == "INVALID_MAGIC"
+
+
+def test_secrets_are_hidden_unless_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "x.pcapng", AUTHENTICATED)
+    response = b"secret-response!".hex()
+    for words in ([], ["--json"], ["--wide"]):
+        app.main(["show", str(path), *words])
+        assert response not in capsys.readouterr().out
+        app.main(["show", str(path), "--secrets", *words])
+        assert response[:6] in capsys.readouterr().out
+
+
+def test_text_of_strangers_does_not_reach_the_terminal_raw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "x.pcapng", AUTHENTICATED)
+    app.main(["show", str(path), "--wide"])
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"\x1b[31m$" in out
+
+
+def test_gaps_and_violations_are_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps: list[Step] = [
+        *AUTHENTICATED,
+        (S, b"\x03\0\0\0\0\0\0\x10before", 10 * MS),
+        (S, 10, 11 * MS),
+        (S, b"\x02", 12 * MS),
+        (C, b"\x63", 13 * MS),
+        (C, b"more", 14 * MS),
+    ]
+    path = write(tmp_path / "x.pcapng", steps)
+    found = [(r["kind"], r["side"], r["name"], r["size"]) for r in records(capsys, str(path))][9:]
+    assert ("message", "server", "ServerCutText", 24) in found  # its size was known: the hole is bridged
+    assert ("gap", "server", "Gap", 10) in found
+    assert ("message", "server", "Bell", 1) in found
+    assert any(kind == "violation" and side == "client" for kind, side, _, _ in found)
+    app.main(["show", str(path)])
+    out = capsys.readouterr().out
+    assert "lost_bytes=10" in out
+    assert "violation in" in out
+
+
+def test_the_table_tells_the_tcp_connection_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app.main(["show", str(write(tmp_path / "x.pcapng", CURE))])
+    out = capsys.readouterr().out
+    assert [word in out for word in ("TCP established", "closes (FIN)", "conversation 0")] == [True] * 3
+    assert "2017-01-25 14:03:11.000000 UTC" in out
+
+
+def test_a_summary_is_short_and_named() -> None:
+    fields = {
+        "message_type": 1,
+        "error": 2,
+        "error_name": "INVALID_MAGIC",
+        "list": list(range(20)),
+        "x": "y" * 99,
+    }
+    assert summary(fields) == (
+        "error=INVALID_MAGIC, list=[0, 1, 2, 3, 4, 5, 6, 7, … 20 in all], x=" + "y" * 60 + "…"
+    )
