@@ -417,7 +417,7 @@ def mess(**fields: Any) -> bytes:
         (b"REDQ", None, None),
         (b"REDX", 2, How.CLOSE),
         (b"RFB ", 2, How.CLOSE),
-        (b"RFB 003.008\n", 2, How.RESET),  # eight bytes stay unread
+        (b"RFB 003.008\n", 2, How.CLOSE),
         (header(26, major=3), 4, How.CLOSE),
         (header(26, major=3) + mess(), 4, How.RESET),
         (header(26, major=0), None, How.CLOSE),
@@ -449,6 +449,12 @@ def test_what_spice_server_answers(data: bytes, error: int | None, how: How | No
         assert conversation.sent[at + 16 : at + 20] == bytes([error, 0, 0, 0])
         assert not any(conversation.sent[at + 20 :]) or not error
     assert conversation.ended is how
+
+
+def test_before_it_looked_for_websockets_a_longer_beginning_was_left_unread() -> None:
+    for server, how in ((NEW, How.CLOSE), (replace(NEW, looks_for_websocket=False), How.RESET)):
+        conversation = talk(server, b"RFB 003.008\n")
+        assert (len(conversation.sent), conversation.ended) == (194, how)
 
 
 def test_a_wrong_password_and_a_wrong_session_are_told_after_the_ticket() -> None:

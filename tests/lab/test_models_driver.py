@@ -138,7 +138,7 @@ def test_how_an_end_looks_from_the_other_side(server: Model, how: How) -> None:
 
 
 def test_unread_bytes_turn_a_close_into_a_reset() -> None:
-    with serving(NEW) as server:
+    with serving(replace(NEW, looks_for_websocket=False)) as server:
         for data, how in ((b"RFB ", b""), (b"RFB 003.008\n", None)):
             with socket.create_connection((server.host, server.port), 10) as connection:
                 connection.sendall(data)

@@ -98,6 +98,9 @@ class SpiceServer(Model):
 
     judges_after: int = 4
     """After how many bytes it looks at the magic: 16, the whole link header, before the cure; 4 after it."""
+    looks_for_websocket: bool = True
+    """After a wrong magic at 4 bytes, whether it takes all else that came to look for a WebSocket (0.14.3 and
+    later). Without, a longer wrong beginning is left unread, and the end is a reset."""
     error_reply: bool = True
     """Whether a link it refuses is told why; False: it just ends."""
     password: str | bytes | None = None
@@ -179,7 +182,8 @@ class _ServerConversation(_Conversation):
             yield from self.read(size)
             begin = bytes(self.inbox[: len(magic)])
             if not magic.startswith(begin[:size]):
-                self.refuse(INVALID_MAGIC, f"bad magic {begin!r}", size)
+                takes_all = self.settings.looks_for_websocket and size == len(magic)
+                self.refuse(INVALID_MAGIC, f"bad magic {begin!r}", None if takes_all else size)
         header, _ = link.SpiceLinkHeader.layout().decode(self.inbox)
         version = f"{header['major_version']}.{header['minor_version']}"
         size = header["size"]
