@@ -73,5 +73,5 @@ wheel: $(VENV)/.runs
 
 .PHONY: clean
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist firstbyte-demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find dissect tests tools notebooks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
