@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dissect.app import terminal
@@ -52,8 +51,8 @@ def read_captures(
                 yield name, dissected
         for problem in capture.problems:
             terminal.complain(problem.reason, source=name, offset=problem.offset)
-        if capture.skipped:
-            terminal.complain(_unused(capture.skipped), source=name)
+        if (unused := capture.not_used()) is not None:
+            terminal.complain(unused, source=name)
         if not in_this:
             missing = "no TCP conversation" if only is None else f"no conversation {only}"
             failure = _replace(failure, terminal.Unusable(f"{missing} in this capture", source=name))
@@ -76,8 +75,3 @@ def _events(capture: Capture, progress: terminal.Progress) -> Iterator[Event]:
         if number % 1024 == 1023:
             progress.update(f"{capture.name}: {capture.offset:,} bytes read")
         yield event
-
-
-def _unused(skipped: Counter[str]) -> str:
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in skipped.most_common())
-    return f"{terminal.plural(skipped.total(), 'frame')} not used: {reasons}"

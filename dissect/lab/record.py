@@ -111,6 +111,7 @@ def record_conversation(
     connect_s: float = 30.0,
     grace_s: float = 0.3,
     exit_s: float = 1.0,
+    times: int = 1,
 ) -> Recording:
     """Let `client` talk to `server` once and write the conversation to `path`, a pcapng file.
 
@@ -121,8 +122,9 @@ def record_conversation(
     client: a peer's name. server: a peer's name, or one that runs already, which then stays. lab: where to
     start them; without it one is made for this recording. password: the server asks for it, and the client
     gives it, or `client_password`. connect_s: how long the client may take to connect at all. exit_s: how
-    long it may take to end by itself once its connections have, so that its exit code is known. Raises the
-    lab's errors, one line each.
+    long it may take to end by itself once its connections have, so that its exit code is known. times: how
+    often the client is started, one after the other, each once the one before is over (what a server does to
+    an address that has failed too often shows only then). Raises the lab's errors, one line each.
     """
     with ExitStack() as stack:
         lab = stack.enter_context(Lab()) if lab is None else lab
@@ -152,14 +154,19 @@ def record_conversation(
             spoken = client_password if client_password is not None else password
             if spoken is not None and lab.peers[client].password is None:
                 spoken = None
-            visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
-            stack.callback(visitor.stop, 0.5)
-            stopped = recorder.wait(
-                deadline_s,
-                connect_s=connect_s,
-                grace_s=grace_s,
-                still_coming=lambda: visitor.alive and running.alive,
-            )
+            for turn in range(times):
+                visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
+                stack.callback(visitor.stop, 0.5)
+                stopped = recorder.wait(
+                    deadline_s,
+                    connect_s=connect_s,
+                    grace_s=grace_s,
+                    still_coming=lambda visitor=visitor: visitor.alive and running.alive,
+                    at_least=len(recorder.connections) + 1,
+                )
+                if stopped is not Stopped.ENDED or turn + 1 == times:
+                    break
+                visitor.stop(0.5)
             recorder.stop(reason=WHY[stopped])
             if stopped is Stopped.ENDED:
                 visitor.wait(exit_s)

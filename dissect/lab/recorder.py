@@ -125,12 +125,14 @@ class Recorder(ABC):
         connect_s: float = 30.0,
         grace_s: float = 0.3,
         still_coming: object = None,
+        at_least: int = 1,
     ) -> Stopped:
         """Wait until there is a reason to stop; the caller then calls `stop`.
 
         deadline_s counts from the first connection, connect_s from now to that. grace_s: how long all
         connections must have been over, because some clients open one after the other. still_coming: a
-        function that says whether the client may yet connect (asked now and then).
+        function that says whether the client may yet connect (asked now and then). at_least: how many
+        connections there must have been by then; more than 1 where earlier ones are over already.
         """
         began = time.monotonic()
         coming = still_coming if callable(still_coming) else lambda: True
@@ -143,7 +145,7 @@ class Recorder(ABC):
                     return Stopped.SIZE
                 if self.failure is not None:
                     return Stopped.FAILED
-                if self.connections:
+                if len(self.connections) >= at_least:
                     first = now if first is None else first
                     # Nothing is over as long as one connection is open; `quiet` starts when the last ends.
                     quiet = None if self._open else (now if quiet is None else quiet)

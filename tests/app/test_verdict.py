@@ -106,7 +106,7 @@ def test_a_capture_without_tcp_is_one_line_and_what_was_skipped(
         writer.write(START, bytes.fromhex("4500001c000100004011000a7f0000017f000001") + bytes(8))
         writer.close(START)
     assert app.main(["verdict", str(path)]) == app.UNUSABLE
-    assert "1 frame not used: UDP 1" in (err := capsys.readouterr().err)
+    assert "1 frame not used: 1 UDP" in (err := capsys.readouterr().err)
     assert "no TCP conversation in this capture" in err
 
 

@@ -35,6 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--password", metavar="TEXT", help="the server asks for it and the client gives it")
     parser.add_argument("--client-password", metavar="TEXT", help="the client gives this one instead")
+    parser.add_argument("--client-args", default="", metavar="WORDS", help="more arguments for the client")
+    parser.add_argument("--server-args", default="", metavar="WORDS", help="more arguments for the server")
+    parser.add_argument(
+        "--times", type=int, default=1, metavar="N", help="start the client N times, one after the other"
+    )
     parser.add_argument(
         "--by",
         choices=[str(by) for by in By],
@@ -104,6 +109,9 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
         max_bytes=args.max_bytes,
         password=args.password,
         client_password=args.client_password,
+        client_arguments=shlex.split(args.client_args),
+        server_arguments=shlex.split(args.server_args),
+        times=args.times,
     )
     if recording.failure is not None:
         terminal.complain(recording.failure, source=str(path))
@@ -129,10 +137,12 @@ def _command(recording: Recording, args: Namespace) -> str:
     """The command line that records this one pair again."""
     words = ["firstbyte", "record", recording.client, recording.server, "-o", str(recording.path)]
     words += ["--deadline", f"{args.deadline:g}"]
-    for option in ("max_bytes", "password", "client_password"):
+    for option in ("max_bytes", "password", "client_password", "client_args", "server_args"):
         value = getattr(args, option)
-        if value is not None:
-            words += ["--" + option.replace("_", "-"), str(value)]
+        if value:
+            words.append(f"--{option.replace('_', '-')}={value}")
+    if args.times > 1:
+        words.append(f"--times={args.times}")
     for file in args.peers:
         words += ["--peers", str(file)]
     return shlex.join([*words, "--index"])
