@@ -86,7 +86,7 @@ def run(args: Namespace) -> int:
             "conversations": conversations,
             "observations": len(observations),
         }
-        print(json.dumps(result, ensure_ascii=False))
+        print(json.dumps(result))
     else:
         print(safe(path))
     return PASS

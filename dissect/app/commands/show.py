@@ -50,7 +50,7 @@ def run(args: Namespace) -> int:
     for name, dissected in read_captures([args.capture], only=args.conversation):
         if args.json:
             for record in dissected.records:
-                print(json.dumps(to_json(name, dissected, record, secrets=args.secrets), ensure_ascii=False))
+                print(json.dumps(to_json(name, dissected, record, secrets=args.secrets)))
         else:
             _print(dissected, args, first=first)
         first = False

@@ -27,7 +27,7 @@ def run(args: Namespace) -> int:
     found = read_captures(args.captures, records=False, only=args.conversation)
     if args.json:
         for name, dissected in found:
-            print(json.dumps(dissected.verdict.to_json(name), ensure_ascii=False))
+            print(json.dumps(dissected.verdict.to_json(name)))
         return 0
     rows: list[tuple[str, Verdict]] = [(name, dissected.verdict) for name, dissected in found]
     table = Table(
