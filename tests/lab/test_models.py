@@ -20,7 +20,6 @@ from dissect.lab.models import (
     Model,
     Omit,
     Pace,
-    PairResult,
     Parting,
     Peek,
     Speaks,
@@ -28,11 +27,12 @@ from dissect.lab.models import (
     SpiceServer,
     VncClient,
     VncServer,
-    capability_words,
     simulate,
 )
 from dissect.lab.models.core import RECORDS_KEPT, Close, Conversation, Reset, Send
+from dissect.lab.models.result import PairResult
 from dissect.lab.models.simulation import LATENCY_NS
+from dissect.lab.models.spice import capability_words
 from dissect.lab.models.vnc import colour_at, is_version
 from dissect.replay.credentials import spice_ticket
 from dissect.rfb.messages import ClientInit, ProtocolVersion, SecurityType
@@ -49,6 +49,11 @@ OLD, NEW = SpiceServer(judges_after=16, key_per_link=False), SpiceServer(key_per
 QUIET, AT_ONCE, AFTER_2_S = (VncClient(speaks=speaks) for speaks in Speaks)
 SPICE = SpiceClient()
 VNC = VncServer(width=8, height=6)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> None:
+    """No process is started here, so none is looked for after each of these many small tests."""
 
 
 def meet(client: Model, server: Model, **options: Any) -> PairResult:

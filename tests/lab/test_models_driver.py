@@ -56,6 +56,11 @@ SERVERS = {"vnc": VNC, "before": OLD, "after": NEW}
 HANG = {("quiet", "before"), ("quiet", "after"), ("at-once", "before"), ("after-silence", "before")}
 
 
+@pytest.fixture(autouse=True)
+def _nothing_left() -> None:
+    """No process is started here, so none is looked for after each of these many small tests."""
+
+
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 

@@ -376,7 +376,8 @@ class _ClientConversation(Conversation):
             if settings.password is None:
                 raise PeerWrong("the server wants a password and there is none")
             self.send(messages.VncAuthenticationResponse(response=vnc_response(challenge, settings.password)))
-        if session.state == "result":
+        # Not by the session's state: a server in a hurry may have moved it on already.
+        if chosen == VNC_AUTHENTICATION or session.form == (3, 8):
             status = (yield from self.expect("SecurityResult"))["status"]
             if status:
                 reason = b""
