@@ -74,17 +74,18 @@ def volume(size: int) -> str:
 def detection(side: Side, seen: Detection, why: str = "") -> str:
     """What the mark of a detection says. `why`: what ended the observation where it is censored."""
     fed = plural(seen.bytes, "byte")
+    time = duration(seen.ns, censored=seen.censored)
     if seen.censored:
         ended = f" ({why})" if why else ""
         if seen.bytes:
-            return f"{side} had not noticed: {duration(seen.ns, censored=True)}, {fed}{ended}"
-        return f"{side} had not reacted: {duration(seen.ns, censored=True)}, nothing was sent to it{ended}"
+            return f"{side} had not noticed after {time} and {fed}{ended}"
+        return f"{side} had not reacted after {time} without a byte{ended}"
     by = REACTIONS[seen.by] if seen.by is not None else "reaction"
     if seen.after_close:
-        return f"{side} reacted when the {side.other} had left: {duration(seen.ns)}, {fed}, {by}"
+        return f"{side}: {by} after {time} and {fed}, the {side.other} had left"
     if not seen.bytes:
-        return f"{side} gave up: {duration(seen.ns)} without a byte, {by}"
-    return f"{side} noticed: {duration(seen.ns)} after the first wrong byte, {fed}, {by}"
+        return f"{side} gave up after {time} without a byte: {by}"
+    return f"{side} noticed after {time} and {fed}: {by}"
 
 
 # --- messages -----------------------------------------------------------------------------------------
@@ -114,8 +115,9 @@ def detail(message: Message) -> str:
 
 def _undecoded(message: Message) -> str:
     note = (message.note or "").removeprefix("not decoded: ")
-    about = "" if message.name == NOT_DECODED and message.protocol != "other" else note
-    return legible(", ".join(part for part in (_head(message.raw, message.size), about) if part))
+    about = note if message.protocol in ("rfb", "spice") else ""  # for the others the title says it
+    head = _head(message.raw, message.size) if message.name == NOT_DECODED or message.size <= 32 else ""
+    return legible(", ".join(part for part in (head, about) if part))
 
 
 def _head(raw: bytes, size: int) -> str:
@@ -139,6 +141,11 @@ def _code(fields: Mapping[str, Any], key: str) -> str:
     """A result: "OK", or "error 2 INVALID_MAGIC"."""
     name = str(fields.get(f"{key}_name", ""))
     return (name or "OK") if fields[key] == 0 else f"error {fields[key]} {name}".rstrip()
+
+
+def _terminated(text: str) -> str:
+    """SPICE counts the NUL at the end of a text as part of it."""
+    return text.removesuffix("\0")
 
 
 def _area(fields: Mapping[str, Any]) -> str:
@@ -167,28 +174,47 @@ _DETAILS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "SpiceLinkReply": lambda f: _code(f, "error"),
     "SpiceLinkResult": lambda f: _code(f, "result"),
     "SpiceLinkAuthMechanism": lambda f: str(f["auth_mechanism_name"]),
+    "SPICE_MSG_MAIN_INIT": lambda f: f"session {f['session_id']:#x}",
+    "SPICE_MSG_MAIN_NAME": lambda f: f"“{_terminated(f['guest_name'])}”",
+    "SPICE_MSG_NOTIFY": lambda f: f"“{_terminated(f['message'])}”",
     "SpiceLinkEncryptedTicket": lambda f: "",
     "VncAuthenticationChallenge": lambda f: "",
     "VncAuthenticationResponse": lambda f: "",
 }
 """Standard name -> the words on it, from its fields; every other message gets `_generic`."""
 
-_DULL = ("num_", "number_of_", "caps_offset", "pad", "message_type", "message_size", "reserved", "timestamp")
+_DULL = (
+    "num_",
+    "number_of_",
+    "pad",
+    "caps_offset",
+    "message_type",
+    "message_size",
+    "timestamp",
+    "time_stamp",
+)
 """How the names of fields begin that only serve the layout or say nothing to a person."""
+
+_LENGTHS = ("_length", "_len", "_size", "_count", "size", "length")
+
+_IN_HEX = ("flags", "key", "keysym", "keycode", "code", "button_mask", "session_id")
 
 
 def _generic(fields: Mapping[str, Any], most: int = 3) -> str:
     """The first scalar fields, numbers by their registered names where they have one."""
     words: list[str] = []
     for name, value in fields.items():
-        if name.startswith(_DULL) or name.endswith(("_name", "_names", "_length", "_len", "size", "length")):
+        base = name.removesuffix("_names").removesuffix("_name")
+        if name.startswith(_DULL) or name.endswith(_LENGTHS) or (base != name and base in fields):
             continue
         if len(words) == most:
             break
         named = fields.get(f"{name}_name")
         if named is not None:
             words.append(f"{_plain(name)} {named}")
-        elif isinstance(value, int) or (isinstance(value, str) and 0 < len(value) <= 24):
+        elif isinstance(value, int):
+            words.append(f"{_plain(name)} {value:#x}" if name in _IN_HEX else f"{_plain(name)} {value}")
+        elif isinstance(value, str) and 0 < len(value) <= 32 and value.isprintable():
             words.append(f"{_plain(name)} {value}")
     return ", ".join(words)
 

@@ -57,6 +57,10 @@ CLOCKS = {"wire": "capture clock"}
 MARGIN = 0.35
 LANE = 0.135
 """Inches between two marks of a row that would cover each other."""
+LABEL_GAP = 0.66
+"""Inches from one labelled tick to the next at least; "100 ms" takes 0.5."""
+ZERO_GAP = 0.45
+"""Inches at the left end of the axis that separate zero from the least time."""
 LANES = 9
 """Marks above each other at most; then they do cover each other, translucent."""
 
@@ -97,6 +101,7 @@ class _Row:
     block: int
     found: list[Observation]
     lanes: list[int] = field(default_factory=list)
+    middle: float = 0.0
     height: float = 0.0
     y: float = 0.0
 
@@ -114,7 +119,7 @@ def detection_times(found: Sequence[Observation], *, few: int = FEW) -> Figure:
 
 class _Detections:
     def __init__(self, found: Sequence[Observation], few: int) -> None:
-        self.found = list(found)
+        self.found = sorted(found, key=_order)  # so that the order of the input changes nothing
         labels = {one.label for one in self.found}
         self.captures = sorted(label for label in labels if label)
         self.rows = self._single() if len(self.found) <= few else self._grouped()
@@ -178,6 +183,9 @@ class _Detections:
         left = self.side_x + max(width(str(side), BODY) for side in Side) + 0.25
         noted = max(width(note, SMALL) for row in self.rows for note in row.notes)
         right = WIDTH - MARGIN - noted - ARROW - 0.15
+        if self.zero:
+            share = (ZERO_GAP + 0.1) / (right - left)
+            self.low = math.exp((math.log(self.low) - share * math.log(self.high)) / (1 - share))
         self._lanes(right - left)
 
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.46
@@ -224,7 +232,6 @@ class _Detections:
     def _lanes(self, across: float) -> None:
         """Give each mark of a row a lane in which it covers no other, and each row its height."""
         for row in self.rows:
-            row.found.sort(key=lambda one: (one.ns, one.status, str(one.by), one.label, one.conversation))
             free: dict[int, float] = {}
             order = sorted(range(-(LANES // 2), LANES // 2 + 1), key=lambda lane: (abs(lane), lane))
             for number, one in enumerate(row.found):
@@ -232,10 +239,11 @@ class _Detections:
                 lane = next((lane for lane in order if free.get(lane, -math.inf) <= x), order[number % LANES])
                 free[lane] = x + (0.15 if one.exact else ARROW + 0.08)
                 row.lanes.append(lane)
+            row.middle = (min(row.lanes) + max(row.lanes)) / 2
             alone = sum(other.block == row.block for other in self.rows) == 1
             text = line_height(LABEL) + (line_height(SMALL) if alone and row.below else 0)
             notes = line_height(SMALL) * len(row.notes)
-            swarm = (2 * max(abs(lane) for lane in row.lanes) + 1) * LANE
+            swarm = (max(row.lanes) - min(row.lanes) + 1) * LANE
             row.height = max(text, notes, swarm) + 0.1
 
     def _across(self, ns: int) -> float:
@@ -258,11 +266,28 @@ class _Detections:
         for name, spine in axes.spines.items():
             spine.set_visible(name == "bottom")
             spine.set_color(PALE)
-        ticks, minor = _ticks(self.low, self.high)
+        ticks, minor = _ticks(self.low, self.high, right - left)
         labels = [_tick(tick) for tick in ticks]
         if self.zero:
-            ticks = [self.low, *(tick for tick in ticks if tick > self.low * 1.5)]
+            # Zero has no place on this axis: it stands at its left end, behind a break.
+            least = ZERO_GAP / (right - left)
+            ticks = [self.low, *(tick for tick in ticks if self._across(round(tick * 1e9)) > least)]
+            minor = [tick for tick in minor if self._across(round(tick * 1e9)) > least]
             labels = ["0", *(_tick(tick) for tick in ticks[1:])]
+            for at in (0.45, 0.6):
+                x = self.low * (self.high / self.low) ** (least * at)
+                axes.add_line(
+                    Line2D(
+                        [x],
+                        [bottom],
+                        marker=(2, 0, -25),
+                        ms=11,
+                        mec=PALE,
+                        ls="none",
+                        clip_on=False,
+                        gid="break",
+                    )
+                )
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FixedFormatter(labels))
         axes.xaxis.set_minor_locator(FixedLocator(minor) if minor else NullLocator())
@@ -304,7 +329,7 @@ class _Detections:
             crowded = len(row.found) > LANES
             series: dict[tuple[str, By | None, bool], list[tuple[float, float]]] = {}
             for one, lane in zip(row.found, row.lanes, strict=True):
-                point = self._seconds(one.ns), row.y + lane * LANE
+                point = self._seconds(one.ns), row.y + (lane - row.middle) * LANE
                 key = one.status, one.by, one.exact and one.after_close
                 series.setdefault(key, []).append(point)
             for (status, by, hollow), points in series.items():
@@ -373,6 +398,10 @@ def _mark(exact: bool, by: By | None, hollow: bool, crowded: bool) -> Line2D:
     )
 
 
+def _order(one: Observation) -> tuple[object, ...]:
+    return one.ns, one.status, str(one.by), one.after_close, one.bytes, one.label, one.conversation, one.side
+
+
 def _pair(client: str, server: str) -> str:
     return f"{TITLES.get(client, client)} → {TITLES.get(server, server)}"
 
@@ -380,19 +409,24 @@ def _pair(client: str, server: str) -> str:
 def _what(one: Observation) -> str:
     if not one.exact:
         return "not noticed by then"
+    return f"{_kind(one)}, the {one.side.other} had left" if one.after_close else _kind(one)
+
+
+def _kind(one: Observation) -> str:
+    """The reaction in a word; a side that heard nothing wrong noticed nothing but the silence."""
     by = REACTIONS[one.by] if one.by is not None else "reaction"
-    return f"{by}, the {one.side.other} had left" if one.after_close else by
+    return by if one.bytes else f"gave up ({by})"
 
 
 def _counts(group: Sequence[Observation]) -> list[str]:
     """How many of each: "n = 12: 8 error reply, 3 close, 1 not noticed"."""
-    kinds = Counter(REACTIONS[one.by] for one in group if one.exact and one.by is not None)
-    words = [f"{kinds[word]} {word}" for word in REACTIONS.values() if kinds[word]]
+    kinds = Counter(_kind(one) for one in group if one.exact)
+    words = [f"{number} {word}" for word, number in kinds.most_common()]
     censored = sum(not one.exact for one in group)
     if censored:
         words.append(f"{censored} not noticed")
     if len(group) == 1:
-        words = [words[0].removeprefix("1 ")]
+        words = [words[0].removeprefix("1 ")]  # "n = 1: close"
     return [f"n = {len(group)}: {', '.join(words)}"]
 
 
@@ -405,10 +439,7 @@ def _range(times: Iterable[int]) -> tuple[float, float, bool]:
     positive = [ns / 1e9 for ns in found if ns > 0] or [1e-6]
     low = _round(min(positive) / 1.25, up=False)
     high = _round(max(positive) * 1.25, up=True)
-    zero = len(positive) < len(found) or any(ns <= 0 for ns in found)
-    if zero:
-        low = _round(low / 3, up=False)
-    return low, high, zero
+    return low, high, any(ns <= 0 for ns in found)
 
 
 def _round(value: float, *, up: bool) -> float:
@@ -420,18 +451,20 @@ def _round(value: float, *, up: bool) -> float:
     return next(step for step in reversed([decade / 2, *steps]) if step <= value * 1.000001)
 
 
-def _ticks(low: float, high: float) -> tuple[list[float], list[float]]:
-    """Labelled ticks, and the small ones between them."""
+def _ticks(low: float, high: float, across: float) -> tuple[list[float], list[float]]:
+    """Labelled ticks of an axis that is `across` inches long, and the small ones between them."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    every = 1 + len(exponents) // 10
     decades = [10.0**exponent for exponent in exponents]
-    within = [tick for tick in decades[::every] if low * 0.999 <= tick <= high * 1.001]
-    fine = [decade * step for decade in decades for step in range(2, 10)]
-    fine = [tick for tick in fine if low * 0.999 <= tick <= high * 1.001] if every == 1 else []
-    if len(within) >= 3:
-        return within, fine
-    steps = [decade * step for decade in decades for step in (1, 2, 5)]
-    return [tick for tick in steps if low * 0.999 <= tick <= high * 1.001], []
+    a_decade = across / math.log10(high / low)
+
+    def within(ticks: Iterable[float]) -> list[float]:
+        return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+
+    fine = within(decade * step for decade in decades for step in range(2, 10))
+    if a_decade * math.log10(2) >= LABEL_GAP:
+        return within(decade * step for decade in decades for step in (1, 2, 5)), fine
+    every = math.ceil(LABEL_GAP / a_decade)
+    return within(decades[::every]), fine if every == 1 else within(decades)
 
 
 def _tick(seconds: float) -> str:

@@ -251,8 +251,9 @@ class _Ladder:
         row.stamp = self._time(record.time_ns)
         if record.last_ns - record.first_ns < TRICKLE_NS:
             return [row]
-        begin = _Row("begin", record.first_ns, record.first_ns, record.side, f"{title} begins", record=record)
-        row.detail = f"{detail}, complete" if detail else "complete"
+        begin = _Row("begin", record.first_ns, record.first_ns, record.side, title, record=record)
+        begin.detail = "first byte"
+        row.detail = f"{detail}, last byte" if detail else "last byte"
         row.begin_ns = at
         return [begin, row]
 
@@ -337,9 +338,9 @@ class _Ladder:
     # --- where it goes
 
     def _time(self, ns: int) -> str:
-        """A time since the start; one unit for the whole picture, so that the figures can be compared."""
+        """A time since the start, to the microsecond."""
         since = ns - self.start_ns
-        return f"{since / 1e6:.3f} ms" if self.span_ns < 1_000_000_000 else f"{since / 1e9:.6f} s"
+        return f"{since / 1e6:.3f} ms" if since < 1_000_000_000 else f"{since / 1e9:.6f} s"
 
     def _measure(self, row: _Row) -> tuple[float, float]:
         """Break a row's text into lines; returns the inches above and below its line."""
@@ -360,7 +361,8 @@ class _Ladder:
                 return half + 0.06, half + 0.08
             case "fold":
                 row.title = cut(row.title, space, NAME)
-                row.lines = [cut(drawable(text), space, SMALL) for text in row.lines]
+                inside = space - 0.2
+                row.lines = [line for text in row.lines for line in wrap(drawable(text), inside, SMALL, 2)]
                 half = (line + small * len(row.lines) + 0.14) / 2
                 return half + 0.1, half + 0.06
             case _:
@@ -412,7 +414,7 @@ class _Ladder:
         return [line for text in texts for line in wrap(drawable(text), BOX - 0.2, HEAD_BODY, 2)]
 
     def _footer(self) -> list[str]:
-        parts = [f"{self.capture}, " if self.capture else ""]
+        parts = [f"{cut(drawable(self.capture), WIDTH / 2, SMALL)}, " if self.capture else ""]
         parts += [f"conversation {self.verdict.conversation}, began {_date(self.start_ns)}."]
         parts += [" Times: capture clock, since the first packet. Rows in order, not to scale."]
         seen = [row.seen for row in self.rows if row.seen is not None]
@@ -527,9 +529,9 @@ class _Ladder:
             case "syn":
                 paper.arrow(tail + 0.1, head - 0.1, row.y, colour=PALE, weight=1.0)
             case "begin":
-                paper.arrow(
-                    tail + way * 0.1, head - way * 0.1, row.y, colour=colour, style=(0, (4, 2)), heads="->"
-                )
+                start, end = tail + way * 0.1, head - way * 0.2
+                paper.line(start, row.y, end, row.y, colour=colour, weight=1.4, style=(0, (4, 2)))
+                paper.mark(head - way * 0.16, row.y, ">" if way > 0 else "<", size=7, edge=colour, weight=1.4)
             case "gap":
                 middle = tail + (head - tail) * 0.62
                 paper.line(
