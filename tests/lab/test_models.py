@@ -155,6 +155,12 @@ def test_the_one_that_waits_says_nothing_to_a_server_that_greets() -> None:
         assert result.ended_by is Side.CLIENT
 
 
+def test_a_single_byte_is_enough_to_keep_it_silent() -> None:
+    """The timer of gtk-vnc fires only where nothing has come at all; after that it waits for ever."""
+    result = meet(AFTER_2_S, VncServer(faults=(Cut("ProtocolVersion", 1, Parting.HANG),)))
+    assert (result.client.received, result.client.sent, result.ended_by) == (1, 0, None)
+
+
 @pytest.mark.parametrize("chunk", [None, 1])
 def test_the_early_prefix_changes_nothing_else(chunk: int | None) -> None:
     plain = meet(QUIET, replace(VNC, seed=1), chunk=chunk)
@@ -537,6 +543,15 @@ def test_a_hang_instead_of_a_close() -> None:
     assert result.server.said, "it noticed, and did nothing"
     right = meet(QUIET, VncServer(parting=Parting.HANG))
     assert right.ended_by is Side.CLIENT, "where it would not end it, it is as good as the others"
+
+
+def test_a_reset_ends_even_what_hangs() -> None:
+    for how in How.CLOSE, How.RESET:
+        conversation = talk(VncServer(parting=Parting.HANG), b"no version!\n").conversation
+        assert conversation.ended(how, 5) == []
+        assert conversation.over is (how is How.RESET)
+        assert conversation.report.ending is not None
+        assert (conversation.report.ending.how, conversation.report.ending.time_ns) == (how, 5)
 
 
 def test_an_error_reply_that_is_not_sent() -> None:
