@@ -346,11 +346,15 @@ class Dissector:
                 facts.error_ns, facts.error = message.first_ns, "no security type"
             case rfb_messages.SecurityType33 if not message["security_type"]:
                 facts.error_ns, facts.error = message.first_ns, "security type 0"
+            case rfb_messages.SecurityResult if message["status"]:
+                facts.error = f"security result {message.fields()['status_name']}"
+            case spice_link.SpiceLinkResult if message["result"]:
+                facts.error = message.fields()["result_name"]
             case rfb_messages.FailureReason:
                 reason = message.fields()["reason"]
                 if any(known in reason.lower() for known in BLACKLIST_REASONS):
                     facts.blacklisted = reason
-                elif facts.error_ns is not None:
+                else:
                     facts.error = f'"{reason}"'
             case _:
                 pass

@@ -225,7 +225,7 @@ def _reactions(
     dissector: Dissector, detections: dict[Side, Detection | None], first: Side | None
 ) -> list[str]:
     """A sentence a side on how it reacted, in the order of the reactions."""
-    sentences = []
+    sentences: list[str] = []
     for side in sorted(Side, key=lambda side: side is not first):
         seen = detections[side]
         if seen is None:
@@ -233,7 +233,10 @@ def _reactions(
         after = f"after {duration(seen.ns)}"
         size = f"{seen.bytes} byte{'' if seen.bytes == 1 else 's'}"
         if seen.censored:
-            sentences.append(f"the {side} had not reacted {after}" + (f" and {size}" if seen.bytes else ""))
+            heard = f" and {size}" if seen.bytes else ""
+            left = dissector.facts[side.other].ended_ns is not None
+            when = f", when the {side.other} left" if left else ""
+            sentences.append(f"the {side} had not reacted {after}{heard}{when}")
             continue
         match seen.by:
             case "error-reply":

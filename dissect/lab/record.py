@@ -155,6 +155,7 @@ def record_conversation(
             if spoken is not None and lab.peers[client].password is None:
                 spoken = None
             for turn in range(times):
+                wanted = len(recorder.connections) + 1  # counted before the client can have connected
                 visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
                 stack.callback(visitor.stop, 0.5)
                 stopped = recorder.wait(
@@ -162,7 +163,7 @@ def record_conversation(
                     connect_s=connect_s,
                     grace_s=grace_s,
                     still_coming=lambda visitor=visitor: visitor.alive and running.alive,
-                    at_least=len(recorder.connections) + 1,
+                    at_least=wanted,
                 )
                 if stopped is not Stopped.ENDED or turn + 1 == times:
                     break
