@@ -419,7 +419,7 @@ def _kind(one: Observation) -> str:
 
 
 def _counts(group: Sequence[Observation]) -> list[str]:
-    """How many of each: "n = 12: 8 error reply, 3 close, 1 not noticed"."""
+    """How many of each, on as many lines as it takes: "n = 12: 8 error reply, 3 close, 1 not noticed"."""
     kinds = Counter(_kind(one) for one in group if one.exact)
     words = [f"{number} {word}" for word, number in kinds.most_common()]
     censored = sum(not one.exact for one in group)
@@ -427,7 +427,14 @@ def _counts(group: Sequence[Observation]) -> list[str]:
         words.append(f"{censored} not noticed")
     if len(group) == 1:
         words = [words[0].removeprefix("1 ")]  # "n = 1: close"
-    return [f"n = {len(group)}: {', '.join(words)}"]
+    lines = [f"n = {len(group):,}: {words[0]}"]
+    for word in words[1:]:
+        if width(f"{lines[-1]}, {word},", SMALL) <= NOTE_MOST:
+            lines[-1] += f", {word}"
+        else:
+            lines[-1] += ","
+            lines.append(word)
+    return lines
 
 
 # --- the axis -------------------------------------------------------------------------------------------

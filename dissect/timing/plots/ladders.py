@@ -238,7 +238,7 @@ class _Ladder:
         if isinstance(record, Gap):
             row = _Row("gap", at, at, record.side, title="lost", record=record)
             row.detail = f"{wording.plural(record.size, 'byte')} of the {record.side} not in the capture"
-            row.size = f"({record.size:,})"
+            row.size = f"({record.size:,} B)"
             return [row]
         if isinstance(record, Violation):
             row = _Row("violation", at, at, record.side, title="violation", record=record)
@@ -246,7 +246,7 @@ class _Ladder:
             return [row]
         title, detail = wording.title(record), wording.detail(record)
         row = _Row(
-            "message", at, record.first_ns, record.side, title, detail, f"{record.size:,}", record=record
+            "message", at, record.first_ns, record.side, title, detail, f"{record.size:,} B", record=record
         )
         row.stamp = self._time(record.time_ns)
         if record.last_ns - record.first_ns < TRICKLE_NS:
@@ -282,7 +282,7 @@ class _Ladder:
                 if len(counted) > 4:
                     shown.append("…")
                 row.lines.append(f"from the {side}: {', '.join(shown)}")
-        row.size = f"{total:,}" if total else ""
+        row.size = f"{total:,} B" if total else ""
         return [row]
 
     def _with_detections(self, rows: list[_Row]) -> list[_Row]:
@@ -512,11 +512,7 @@ class _Ladder:
                 self._draw_arrow(paper, row)
                 baseline = row.y + 0.05
         paper.text(TIME_X, baseline, stamp, NUMBER, align="right", colour=PALE)
-        paper.text(BYTES_X, baseline, self._bytes(row), NUMBER, align="right", colour=PALE)
-
-    @staticmethod
-    def _bytes(row: _Row) -> str:
-        return f"{row.size} B" if row.size else ""
+        paper.text(BYTES_X, baseline, row.size, NUMBER, align="right", colour=PALE)
 
     def _draw_arrow(self, paper: Sheet, row: _Row) -> None:
         side = row.side
@@ -533,11 +529,9 @@ class _Ladder:
                 paper.line(start, row.y, end, row.y, colour=colour, weight=1.4, style=(0, (4, 2)))
                 paper.mark(head - way * 0.16, row.y, ">" if way > 0 else "<", size=7, edge=colour, weight=1.4)
             case "gap":
-                middle = tail + (head - tail) * 0.62
-                paper.line(
-                    tail + way * 0.1, row.y, middle, row.y, colour=colour, weight=1.6, style=(0, (1, 1.5))
-                )
-                paper.mark(middle, row.y, "x", size=9, edge=colour, weight=2.2)
+                start, end = tail + way * 0.1, head - way * 0.2
+                paper.line(start, row.y, end, row.y, colour=colour, weight=1.6, style=(0, (1, 1.5)))
+                paper.mark(end, row.y, "x", size=9, edge=colour, weight=2.2)
             case "ending" if row.title == "RST":
                 paper.arrow(tail + way * 0.1, head - way * 0.2, row.y, colour=colour, weight=1.2, heads="-")
                 paper.mark(head - way * 0.2, row.y, "x", size=10, edge=colour, weight=2.4)
