@@ -83,7 +83,8 @@ def _data(side: Side) -> Reader:
         name = constants.message_name(channel, side, number)
         shown = name or f"message {number} of channel {session.channel_name}"
         if size > MESSAGE_LIMIT:
-            raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", at - 4, shown)
+            size_at = 2 if session.mini_header else 10
+            raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", size_at, shown)
         end = at + size
         yield from flow.need(end, shown, end)
         head = Part(header, 0, at)

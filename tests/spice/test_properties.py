@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Any bytes in any pieces: no exception, each byte reported once, and the pieces change nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dissect.spice import link
+from dissect.spice.channels import base
+from dissect.spice.session import SpiceSession
+from dissect.stream.layout import ProtocolPacket, RestField, Short
+from tests.spice.examples import data, error_reply, example_of, linked, mess
+from tests.spice.test_messages import WITH_FIELDS
+from tests.stream.properties import any_events, hold, mutated, packets, recut, same
+from tests.stream.talk import CLIENT, SERVER, Event, account, play
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> list[Event]:
+    """A link and some messages of both sides."""
+    channel = draw(st.sampled_from([1, 2, 3]))
+    mini = draw(st.booleans())
+    events = linked(channel, mini=mini, select=draw(st.booleans()))
+    numbers = [(side, number) for of, side, number in base.BODIES if of in (0, channel)]
+    for side, number in draw(st.lists(st.sampled_from(numbers), max_size=6)):
+        body = example_of(channel, side, number)
+        assert body is not None
+        events.append((side, data(number, body, mini=mini)))
+    return events
+
+
+REFUSED: list[Event] = [(CLIENT, mess()), (SERVER, error_reply(5))]
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_any_bytes(data: st.DataObject) -> None:
+    begin = data.draw(
+        st.sampled_from([[], linked()[:1], linked()[:3], linked(), linked(mini=False), REFUSED])
+    )
+    events = [*begin, *data.draw(any_events())]
+    hold(SpiceSession, events, data.draw(recut(events)))
+
+
+@settings(max_examples=100)
+@given(st.data())
+def test_a_valid_session_is_read_to_the_end(data: st.DataObject) -> None:
+    events = data.draw(sessions())
+    again = data.draw(recut(events))
+    records = play(SpiceSession(), again)
+    account(records, again)
+    assert all(record.kind == "message" and not record.fields().get("note") for record in records)
+    assert play(SpiceSession(), events) == records
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_damaged_session(data: st.DataObject) -> None:
+    events = data.draw(mutated(data.draw(sessions())))
+    hold(SpiceSession, events, data.draw(recut(events)))
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_session_with_gaps(data: st.DataObject) -> None:
+    events = data.draw(mutated(data.draw(sessions()), gaps=True))
+    hold(SpiceSession, events, data.draw(recut(events)))
+
+
+# --- the two descriptions of a class are one
+
+
+@st.composite
+def any_packet(draw: st.DrawFn, cls: type[ProtocolPacket]) -> ProtocolPacket:
+    packet = draw(packets(cls))
+    if cls in (link.SpiceLinkMess, link.SpiceLinkReply):
+        least = link.MESS_SIZE if cls is link.SpiceLinkMess else link.REPLY_SIZE
+        if packet.common_caps or packet.channel_caps:
+            packet.caps_offset = least + len(packet.before_caps)
+        else:
+            packet.before_caps = b""
+    return packet
+
+
+@pytest.mark.parametrize("cls", sorted(WITH_FIELDS, key=str))
+@settings(max_examples=12)
+@given(data=st.data())
+def test_the_layout_is_what_scapy_reads_and_writes(cls: type[ProtocolPacket], data: st.DataObject) -> None:
+    raw = bytes(data.draw(any_packet(cls)))
+    values, end = cls.layout().decode(raw)
+    assert end == len(raw)
+    assert same(values, cls(raw))
+    again = cls(raw)
+    again.clear_cache()
+    assert bytes(again) == raw
+    if any(isinstance(field, RestField) for field in cls.fields_desc):
+        return
+    for size in range(len(raw)):
+        with pytest.raises(Short) as short:
+            cls.layout().decode(raw[:size])
+        assert size < short.value.needed <= len(raw)
+        assert not short.value.exact or short.value.needed == len(raw)
