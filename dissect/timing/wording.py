@@ -8,7 +8,7 @@ a picture cannot draw faithfully: it lays out no right-to-left script and stacks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from unicodedata import bidirectional, category
 
@@ -103,6 +103,8 @@ def detail(message: Message) -> str:
     """The few words on a message that a ladder has room for; "" where its name says it all."""
     if not message.parts:
         return _undecoded(message)
+    if message.note is not None:
+        return legible(message.note)
     fields = message.fields()
     words = _DETAILS.get(message.name)
     if words is not None:
@@ -153,6 +155,12 @@ def _area(fields: Mapping[str, Any]) -> str:
     return f"{fields['width']}×{fields['height']}" + (f" at {at[0]}, {at[1]}" if any(at) else "")
 
 
+def _rectangles(shown: Sequence[Mapping[str, Any]], more: int) -> str:
+    """How many rectangles, and their encodings in the order of their first."""
+    names = dict.fromkeys(str(rectangle["encoding_type_name"]) for rectangle in shown)
+    return f"{plural(len(shown) + more, 'rectangle')}: {', '.join(names)}"
+
+
 _DETAILS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "ProtocolVersion": lambda f: f"RFB {f['major']}.{f['minor']}",
     "SecurityTypes": lambda f: _names(f, "security_types") or "none",
@@ -165,6 +173,7 @@ _DETAILS: dict[str, Callable[[Mapping[str, Any]], str]] = {
         f"{f['pixel_format']['bits_per_pixel']} bits, depth {f['pixel_format']['depth']}"
     ),
     "SetEncodings": lambda f: _names(f, "encoding_types"),
+    "FramebufferUpdate": lambda f: _rectangles(f["rectangles"], f.get("rectangles_not_shown", 0)),
     "FramebufferUpdateRequest": lambda f: _area(f) + (", incremental" if f["incremental"] else ""),
     "SpiceLinkMess": lambda f: (
         f"{f['channel_type_name']} channel"

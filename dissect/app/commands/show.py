@@ -11,9 +11,10 @@ from dissect.app import terminal
 from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
 from dissect.dissection.reading import Dissected
-from dissect.stream.records import Record
+from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
+from dissect.timing.wording import detail
 
 HIDDEN = {
     "message_type",
@@ -28,8 +29,8 @@ HIDDEN = {
 }
 """Fields that say nothing new to a person on one line: the name, the size and other fields do."""
 
-COUNTS = ("num_", "number_of_", "name_len", "reason_length", "message_len")
-"""How the names of fields begin that only count what follows."""
+COUNTS = ("num_", "number_of_", "name_len", "reason_length", "message_len", "padding")
+"""How the names of fields begin that only count what follows, or carry nothing."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -87,17 +88,17 @@ def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
             Column("offset", align="right"),
             Column("size", align="right"),
             Column("what"),
-            Column("fields", fit="wrap" if args.wide else "cut"),
+            Column("fields" if args.wide or args.secrets else "", fit="wrap" if args.wide else "cut"),
         ]
     )
-    rows = _rows(dissected, args.secrets)
+    rows = _rows(dissected, args)
     table.fit(rows)
     print("\n".join(table.head()))
     for row in rows:
         print("\n".join(table.row(row)))
 
 
-def _rows(dissected: Dissected, secrets: bool) -> list[list[str | Cell]]:
+def _rows(dissected: Dissected, args: Namespace) -> list[list[str | Cell]]:
     start = dissected.conversation.start_ns
     timed: list[tuple[int, list[str | Cell]]] = []
     for record in dissected.records:
@@ -112,7 +113,7 @@ def _rows(dissected: Dissected, secrets: bool) -> list[list[str | Cell]]:
                     f"{record.offset:,}",
                     f"{record.size:,}",
                     Cell(what, style),
-                    Cell(summary(record.fields(secrets=secrets)), "" if record.kind == "message" else style),
+                    Cell(_words(record, args), style),
                 ],
             )
         )
@@ -128,6 +129,13 @@ def _rows(dissected: Dissected, secrets: bool) -> list[list[str | Cell]]:
         timed.append((dissected.end_ns, [text, "", "", "", Cell("the capture ends", "dim"), ""]))
     # Stable: records keep their own order.
     return [row for _, row in sorted(timed, key=lambda item: item[0])]
+
+
+def _words(record: Record, args: Namespace) -> str:
+    """The few words that matter, or all fields where more was asked for."""
+    if isinstance(record, Message) and not (args.wide or args.secrets):
+        return detail(record)
+    return summary(record.fields(secrets=args.secrets))
 
 
 def _since(ns: int) -> str:
