@@ -71,15 +71,14 @@ def volume(size: int) -> str:
 # --- detections ---------------------------------------------------------------------------------------
 
 
-def detection(side: Side, seen: Detection, why: str = "") -> str:
-    """What the mark of a detection says. `why`: what ended the observation where it is censored."""
+def detection(side: Side, seen: Detection) -> str:
+    """What the mark of a detection says."""
     fed = plural(seen.bytes, "byte")
     time = duration(seen.ns, censored=seen.censored)
     if seen.censored:
-        ended = f" ({why})" if why else ""
         if seen.bytes:
-            return f"{side} had not noticed after {time} and {fed}{ended}"
-        return f"{side} had not reacted after {time} without a byte{ended}"
+            return f"{side} had not noticed after {time} and {fed}"
+        return f"{side} had not reacted after {time} without a byte"
     by = REACTIONS[seen.by] if seen.by is not None else "reaction"
     if seen.after_close:
         return f"{side}: {by} after {time} and {fed}, the {side.other} had left"

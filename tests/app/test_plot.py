@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dissect.app.main import INCONCLUSIVE, PASS, UNUSABLE, main
+from dissect.lab.collection import sha256, store
 from dissect.stream import Side
 from tests.app.captures import CURE, FAST, HANG, write
 from tests.dissection.conversations import GREETING, MS, Step
@@ -132,3 +133,28 @@ def test_a_cut_capture_gives_a_picture_and_one_line(capsys: pytest.CaptureFixtur
     assert out == "x.png\n"
     assert err.startswith("firstbyte: cut.pcapng: at byte ")
     assert err.count("\n") == 1
+
+
+def test_an_index_beside_the_capture_names_the_programs() -> None:
+    path = write(Path("one.pcapng"), CURE)
+    entry = {
+        "file": path.name,
+        "client": "gvncviewer",
+        "server": "qemu-spice",
+        "versions": {"gvncviewer": "1.3.1", "qemu-spice": "7.2.22"},
+        "sha256": sha256(path),
+    }
+    store(Path(), [entry])
+    assert main(["plot", "one.pcapng", "-o", "x.svg"]) == PASS
+    assert {"gvncviewer 1.3.1", "qemu-spice 7.2.22"} <= set(svg_words("x.svg").splitlines())
+    write(Path("one.pcapng"), FAST)  # another conversation under the same name
+    assert main(["plot", "one.pcapng", "-o", "x.svg"]) == PASS
+    assert "gvncviewer" not in svg_words("x.svg")
+
+
+@pytest.mark.parametrize("text", ["[[capture]]\nfile = 1\n", "capture = 3\n", "not toml", "\0"])
+def test_an_index_of_something_else_is_no_obstacle(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Path("one.pcapng"), CURE)
+    Path("index.toml").write_text(text)
+    assert main(["plot", "one.pcapng", "-o", "x.svg"]) == PASS
+    assert capsys.readouterr() == ("x.svg\n", "")

@@ -85,16 +85,14 @@ def test_the_mark_stands_on_the_lifeline_of_the_side_and_below_its_message() -> 
 
 
 @pytest.mark.parametrize(
-    ("steps", "end", "sides", "why"),
+    ("steps", "end", "sides"),
     [
-        ([], 10 * SECOND, set(Side), "the capture ends"),
-        ([(C, b"RFB ", MS)], 10 * SECOND, set(Side), "the capture ends"),
-        ([(C, LINK_MESS, MS), (C, RST, 5 * SECOND)], 5 * SECOND, {S}, "the client left"),
+        ([], 10 * SECOND, set(Side)),
+        ([(C, b"RFB ", MS)], 10 * SECOND, set(Side)),
+        ([(C, LINK_MESS, MS), (C, RST, 5 * SECOND)], 5 * SECOND, {S}),
     ],
 )
-def test_a_censored_detection_is_never_drawn_as_one(
-    steps: list[Step], end: int, sides: set[Side], why: str
-) -> None:
+def test_a_censored_detection_is_never_drawn_as_one(steps: list[Step], end: int, sides: set[Side]) -> None:
     dissected = run(steps, end=end)
     figure = ladder(dissected)
     check(figure)
@@ -103,7 +101,6 @@ def test_a_censored_detection_is_never_drawn_as_one(
         assert bool(marks(figure, f"censored-{side}")) == (side in sides)
         assert bool(marks(figure, f"exact-{side}")) == (seen is not None and not seen.censored)
     assert "after ≥ " in words(figure)
-    assert why in words(figure)
     shapes = {line.get_marker() for line in marks(figure, "censored")}
     assert not shapes & {line.get_marker() for line in marks(figure, "exact")}
 
@@ -252,7 +249,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(STEP, max_size=12), st.integers(0, 20 * SECOND))
 def test_any_conversation_can_be_read(steps: list[Step], more: int) -> None:
     steps = sorted(steps, key=lambda step: step[2])

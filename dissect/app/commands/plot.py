@@ -15,6 +15,7 @@ from dissect.app import terminal
 from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.main import INCONCLUSIVE, PASS
 from dissect.dissection.reading import Dissected
+from dissect.stream.side import Side
 from dissect.stream.text import safe
 from dissect.timing.observations import Observation, observe
 
@@ -67,7 +68,7 @@ def run(args: Namespace) -> int:
     if kind == "ladder":
         if chosen is None:
             raise terminal.Unusable(_which(args, conversations))
-        figure = _ladder(chosen[1], labels[chosen[0]])
+        figure = _ladder(*chosen, labels[chosen[0]])
     elif observations:
         figure = _detections(observations)
     else:
@@ -92,10 +93,29 @@ def run(args: Namespace) -> int:
     return PASS
 
 
-def _ladder(dissected: Dissected, label: str) -> Figure:
+def _ladder(name: str, dissected: Dissected, label: str) -> Figure:
     from dissect.timing.plots import ladder
 
-    return ladder(dissected, capture=label)
+    # Of a reversed connection the index does not say which of its programs opened it.
+    names = {} if dissected.verdict.reversed else _programs(name)
+    return ladder(dissected, capture=label, names=names)
+
+
+def _programs(name: str) -> dict[Side, str]:
+    """The programs at either end, with versions, where an index beside the capture knows this very file."""
+    path = Path(name)
+    if name == "-" or not (path.parent / "index.toml").is_file():
+        return {}
+    from dissect.lab.collection import load, sha256
+
+    try:
+        for entry in load(path.parent):
+            if entry["file"] == path.name and entry["sha256"] == sha256(path):
+                versions = entry["versions"]
+                return {side: f"{entry[side]} {versions.get(entry[side], '')}".strip() for side in Side}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # somebody else's index.toml: the picture does without
+    return {}
 
 
 def _detections(observations: Sequence[Observation]) -> Figure:

@@ -72,7 +72,7 @@ MARKS: dict[By | None, tuple[str, str, float]] = {
 """Reaction -> marker, colour, size in points."""
 
 CENSORED = Path(
-    [(0, -0.55), (0, 0.55), (0, 0), (1.75, 0), (1.25, 0.34), (1.75, 0), (1.25, -0.34)],
+    [(0, -0.4), (0, 0.4), (0, 0), (1.75, 0), (1.25, 0.34), (1.75, 0), (1.25, -0.34)],
     [Path.MOVETO, Path.LINETO, Path.MOVETO, Path.LINETO, Path.MOVETO, Path.LINETO, Path.LINETO],
 )
 """A bar at the bound and an arrow away from it; matplotlib scales its longest side to one half."""
@@ -102,6 +102,7 @@ class _Row:
     found: list[Observation]
     lanes: list[int] = field(default_factory=list)
     middle: float = 0.0
+    crowded: bool = False
     height: float = 0.0
     y: float = 0.0
 
@@ -236,7 +237,9 @@ class _Detections:
             order = sorted(range(-(LANES // 2), LANES // 2 + 1), key=lambda lane: (abs(lane), lane))
             for number, one in enumerate(row.found):
                 x = self._across(one.ns) * across
-                lane = next((lane for lane in order if free.get(lane, -math.inf) <= x), order[number % LANES])
+                lane = next((lane for lane in order if free.get(lane, -math.inf) <= x), None)
+                if lane is None:
+                    lane, row.crowded = order[number % LANES], True
                 free[lane] = x + (0.15 if one.exact else ARROW + 0.08)
                 row.lanes.append(lane)
             row.middle = (min(row.lanes) + max(row.lanes)) / 2
@@ -326,14 +329,13 @@ class _Detections:
 
     def _draw_marks(self, axes: Axes) -> None:
         for row in self.rows:
-            crowded = len(row.found) > LANES
             series: dict[tuple[str, By | None, bool], list[tuple[float, float]]] = {}
             for one, lane in zip(row.found, row.lanes, strict=True):
                 point = self._seconds(one.ns), row.y + (lane - row.middle) * LANE
                 key = one.status, one.by, one.exact and one.after_close
                 series.setdefault(key, []).append(point)
             for (status, by, hollow), points in series.items():
-                line = _mark(status == "exact", by, hollow, crowded)
+                line = _mark(status == "exact", by, hollow, row.crowded)
                 line.set_data([x for x, _ in points], [y for _, y in points])
                 line.set_clip_on(False)
                 axes.add_line(line)

@@ -292,15 +292,9 @@ class _Ladder:
             if seen is None:
                 continue
             when = self._reference_ns(side) + seen.ns
-            why = ""
-            if seen.censored:
-                left = [
-                    end for end in self.dissected.endings if end.side is side.other and end.time_ns <= when
-                ]
-                why = f"the {side.other} left" if left else "the capture ends" if self.dissected.open else ""
             index = self._reaction(rows, side, seen, when)
             call = _Row("call", rows[index].time_ns, rows[index].time_ns, side, seen=seen, stamp="")
-            call.title = wording.detection(side, seen, why)
+            call.title = wording.detection(side, seen)
             while index + 1 < len(rows) and rows[index + 1].kind == "call":
                 index += 1
             rows.insert(index + 1, call)
