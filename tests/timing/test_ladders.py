@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from random import Random
 
 import matplotlib
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissect.dissection.reading import Dissected
+from dissect.capture import open_capture, read
+from dissect.dissection.reading import Dissected, dissect
 from dissect.stream import Side
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.timing.plots import FORMATS, ladder, save
@@ -32,6 +34,7 @@ from tests.dissection.conversations import (
 from tests.timing.paper import NASTY, check, marks, places, words, written
 from tests.timing.test_wording import SESSION
 
+PCAPS = Path(__file__).resolve().parents[2] / "pcaps"
 SECOND = 1_000 * MS
 EARLY: list[Step] = [
     (C, b"RFB ", 1_860 * MS),
@@ -293,3 +296,12 @@ def test_the_number_of_messages_shown_can_be_chosen() -> None:
     assert "more messages" not in words(all_of_them)
     rng = Random(1)
     assert f"M{rng.randrange(30)}" in words(all_of_them).splitlines()
+
+
+def test_real_recordings_can_be_read() -> None:
+    captures = sorted(PCAPS.glob("*.pcapng"))[::7]
+    assert captures
+    for path in captures:
+        with open_capture(path) as capture:
+            for dissected in dissect(read(capture)):
+                check(ladder(dissected, capture=path.name))

@@ -415,11 +415,11 @@ class _Ladder:
         if seen:
             parts += [" Bar: from the first wrong byte that reached a side (without one, from the handshake)"]
             meaning = (
-                ("★ its first reaction", any(not one.censored and not one.after_close for one in seen)),
-                ("☆ one after the peer had left", any(one.after_close for one in seen)),
-                ("▽ none seen, it takes longer", any(one.censored for one in seen)),
+                ("★ a reaction", any(not one.censored and not one.after_close for one in seen)),
+                ("☆ a reaction after the peer had left", any(one.after_close for one in seen)),
+                ("▽ no reaction seen", any(one.censored for one in seen)),
             )
-            parts += [" to ", ", ".join(words for words, occurs in meaning if occurs), "."]
+            parts += [", until: ", ", ".join(words for words, occurs in meaning if occurs), "."]
         return wrap(drawable("".join(parts)), WIDTH - 2 * MARGIN, SMALL, 4)
 
     def _draw_heading(self, paper: Sheet) -> None:
