@@ -249,8 +249,9 @@ class Dissector:
         """Find a reversed RFB connection; where the roles are only guessed, put them right by evidence."""
         spoke = {facts.spoke for facts in self.facts.values()}
         if spoke == {"rfb"}:
-            # Only the RFB server has more to say after its version before it is answered.
-            server = self._past_version or self.first_speaker
+            # Only the RFB server has more to say after its version before it is answered. Who spoke first
+            # proves nothing: a VNC client may send its version early.
+            server = self._past_version or (self.first_speaker if self._guessed else Side.SERVER)
             if server is Side.CLIENT:
                 if self._guessed:
                     self._turn("the side that went on after its ProtocolVersion is the server")

@@ -164,6 +164,16 @@ CASES: dict[str, tuple[list[Step], int | None, dict[str, Any]]] = {
         10 * MS,
         answer(verdict="agreed", first_speaker="client", reversed=False),
     ),
+    "an early prefix, and nobody goes on after the versions": (
+        [(C, b"RFB ", 1), (S, GREETING, MS), (C, b"003.008\n", 2 * MS), (C, FIN, 3 * MS)],
+        4 * MS,
+        answer(verdict="agreed", first_speaker="client", reversed=False),
+    ),
+    "an early prefix that is never finished": (
+        [(C, b"RFB ", 1), (S, GREETING, MS), (C, FIN, 3 * MS)],
+        4 * MS,
+        answer(verdict="agreed", first_speaker="client", reversed=False),
+    ),
     "the RFB server opens the connection": (
         [(C, GREETING, 1), (S, GREETING, MS), (C, b"\1\1", 2 * MS), (S, b"\1", 3 * MS)],
         10 * MS,
