@@ -97,7 +97,7 @@ def _data(side: Side) -> Reader:
         if values.get("sub_list"):
             return Framed(name, end, (head,), "not decoded: a list of sub-messages")
         try:
-            _, stop = cls.layout().decode(flow.buffer, at, end)
+            stop = cls.layout().measure(flow.buffer, at, end)
         except Short as short:
             why = f"has {size} bytes of body where at least {short.needed - at} are needed"
             return Framed(name, end, (head,), violations=((at, why),))

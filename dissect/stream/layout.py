@@ -360,6 +360,14 @@ class Layout:
             at = step.read(data, at, end, values, self, index)
         return values, at
 
+    def measure(self, data: Buffer, at: int = 0, end: int | None = None) -> int:
+        """The offset of the byte after one message that begins at `at`. Raises as `decode` does."""
+        if self.fixed is None:
+            return self.decode(data, at, end)[1]
+        if (len(data) if end is None else end) - at < self.fixed:
+            raise Short(at + self.fixed, True)
+        return at + self.fixed
+
     def describe(
         self, values: Mapping[str, Any], *, secrets: bool = False, context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -420,7 +428,8 @@ def _number(field: Any) -> tuple[str, str, int]:
     """The struct byte order, code and width of a numeric Scapy field."""
     format_ = field.fmt
     order, code = (format_[0], format_[1:]) if format_[0] in "<>!=@" else ("!", format_)
-    if len(code) != 1 or code not in "bBhHiIqQ":
+    # A field with a way of its own (bits, three bytes) would be read as what its format happens to say.
+    if len(code) != 1 or code not in "bBhHiIqQ" or type(field).getfield is not Field.getfield:
         raise TypeError(f"{type(field).__name__} {field.name!r} ({format_!r}) has no compiled form")
     return order, code, struct.calcsize(order + code)
 

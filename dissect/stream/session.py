@@ -191,7 +191,7 @@ class Flow:
         name = name or cls.title()
         while True:
             try:
-                _, end = layout.decode(self.buffer)
+                end = layout.measure(self.buffer)
             except Short as short:
                 yield Want(short.needed, name, short.needed if short.exact else None)
             except Malformed as bad:

@@ -123,9 +123,10 @@ def test_the_layout_is_what_scapy_reads_and_writes(cls: type[ProtocolPacket], da
     values, end = cls.layout().decode(raw)
     assert end == len(raw)
     assert same(values, cls(raw))
+    assert cls.layout().measure(raw) == len(raw)
     for size in range(len(raw)):
         with pytest.raises(Short) as short:
-            cls.layout().decode(raw[:size])
+            cls.layout().measure(raw[:size])
         assert size < short.value.needed <= len(raw)
         assert not short.value.exact or short.value.needed == len(raw)
     again = cls(raw)
