@@ -74,6 +74,7 @@ def run(args: Namespace) -> int:
 
 def _recorded(folder: Path) -> list[Row]:
     """What was recorded with real programs."""
+    from dissect.app.commands.record import file_name
     from dissect.lab import collection
 
     _title("Recorded: real clients at real servers")
@@ -84,7 +85,7 @@ def _recorded(folder: Path) -> list[Row]:
     rows = [
         (entry["client"], entry["server"], _first(folder / entry["file"]))
         for entry in entries
-        if "password" not in entry
+        if entry["file"] == file_name(entry["client"], entry["server"])  # the plain meeting of the two
     ]
     odd = [row for row in rows if row[2].verdict.verdict != "agreed"]
     _table(odd)
@@ -150,7 +151,8 @@ def _real(folder: Path) -> list[Row]:
         usable = here if display else here.difference(needs_display)
         pairs = [pair for pair in PAIRS if set(pair) <= usable]
         if missing := sorted({name for pair in PAIRS for name in pair} - usable):
-            print(f"  not installed: {', '.join(missing)} (see: firstbyte peers)")
+            text = f"not installed: {', '.join(missing)} (see: firstbyte peers)"
+            print("\n".join(f"  {line}" for line in terminal.wrap(text, terminal.terminal_width() - 2)))
         if not pairs:
             return []
         rows = _live(
