@@ -9,6 +9,7 @@ from __future__ import annotations
 from dissect.rfb.session import recognise as recognise_rfb
 from dissect.spice.session import recognise as recognise_spice
 from dissect.stream.recognition import No, NotYet, Recognition, Yes, magic
+from dissect.stream.text import quoted
 
 ENOUGH = 2048
 """Bytes after which no recogniser asks for more."""
@@ -101,8 +102,8 @@ def recognise(data: bytes, *, ended: bool = False) -> Recognition:
         return NotYet(min(candidates.values()))
     if len(candidates) == 1:
         (name,) = candidates
-        return Yes(name, f"{data!r} is how {TITLES[name]} begins, as far as it goes")
+        return Yes(name, f"{quoted(data)} is how {TITLES[name]} begins, as far as it goes")
     if candidates:
         names = " or ".join(TITLES[name] for name in candidates)
-        return No(f"{data!r} may be the beginning of {names}")
-    return No(f"begins with {data[:12]!r}")
+        return No(f"{quoted(data)} may be the beginning of {names}")
+    return No(f"begins with {quoted(data)}")

@@ -231,7 +231,7 @@ def _reactions(
         if seen is None:
             continue
         after = f"after {duration(seen.ns)}"
-        size = f"{seen.bytes} byte{'' if seen.bytes == 1 else 's'}"
+        size = f"{seen.bytes:,} byte{'' if seen.bytes == 1 else 's'}"
         if seen.censored:
             heard = f" and {size}" if seen.bytes else ""
             left = dissector.facts[side.other].ended_ns is not None

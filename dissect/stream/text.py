@@ -54,3 +54,11 @@ def _escape(character: str) -> str:
     if number <= 0xFFFF:
         return f"\\u{number:04x}"
     return f"\\U{number:08x}"
+
+
+def quoted(data: bytes, most: int = 12) -> str:
+    """The first bytes of something, for a sentence: as text where all are printable ASCII, else as hex."""
+    head = bytes(data[:most])
+    more = "…" if len(data) > most else ""
+    text = head.decode("ascii", "replace")
+    return f'"{text}{more}"' if text.isascii() and text.isprintable() else head.hex(" ") + more

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissect.stream.text import duration, safe
+from dissect.stream.text import duration, quoted, safe
 
 SECOND = 1_000_000_000
 
@@ -92,3 +92,18 @@ def test_a_shown_duration_is_near_the_true_one(ns: int) -> None:
         ns * 0.0051 if ns > 10**6 else ns * 0.05,
         (SECOND if ns < 3600 * SECOND else 60 * SECOND) / 2 * (ns > 119 * SECOND),
     )
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"RFB ", '"RFB "'),
+        (b"R", '"R"'),
+        (b"\x16\x03\x01", "16 03 01"),
+        (b"GET / HTTP/1.1", '"GET / HTTP/1…"'),
+        (b"a\n", "61 0a"),
+        (b"\xe9", "e9"),
+    ],
+)
+def test_bytes_in_a_sentence(data: bytes, shown: str) -> None:
+    assert quoted(data) == shown
