@@ -54,6 +54,8 @@ class Message:
     parts: tuple[Part, ...] = ()
     note: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    basis: Any = None
+    """What the bytes do not say and whoever decodes them further must know; not among the fields."""
 
     kind: ClassVar[str] = "message"
 

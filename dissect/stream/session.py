@@ -53,6 +53,8 @@ class Framed:
     note: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     violations: tuple[tuple[int, str], ...] = ()
+    basis: Any = None
+    """As in `Message`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +467,7 @@ class Session(ABC):
             framed.parts,
             framed.note,
             framed.extra,
+            framed.basis,
         )
         flow.drop(framed.size)
         flow.idle()
