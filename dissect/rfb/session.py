@@ -99,6 +99,8 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
 
 @reads()
 def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
+    if session.cut_off is not None:
+        raise NotRead(session.cut_off)
     number = flow.buffer[0]
     if number == 0:
         return (yield from _read_update(session, flow))
@@ -118,35 +120,43 @@ def _unknown(side: Side, number: int, names: Mapping[int, str]) -> Exception:
 
 
 def _read_update(session: RfbSession, flow: Flow) -> Reading:
-    header, rectangle = messages.FramebufferUpdateHeader.layout(), messages.RectangleHeader.layout()
+    header = messages.FramebufferUpdateHeader.layout()
     yield from flow.need(header.least, encodings.NAME)
     values, at = header.decode(flow.buffer)
     walk = encodings.Walk(flow, at)
+    described = messages.RectangleHeader.layout()
     shown: list[dict[str, Any]] = []
-    count = 0
-    pixel_format = session.pixel_format
-    while count < values["number_of_rectangles"]:
-        start = yield from walk.take(rectangle.least)
-        fields, _ = rectangle.decode(flow.buffer, start)
-        rect = encodings.Rectangle(*fields.values())
-        yield from encodings.framer(rect.encoding)(walk, rect, pixel_format)
-        count += 1
+    basis = session.pixel_format
+    count, end = 0, at
+
+    def after(rect: encodings.Rectangle, start: int, past: int) -> None:
+        nonlocal count, end
+        count, end = count + 1, past
         if len(shown) < RECTANGLES_SHOWN:
-            shown.append({**rectangle.describe(fields), "size": walk.at - start})
-        if rect.encoding == encodings.DISPLAY_MODE_CHANGE:
-            new, _ = messages.PixelFormat.layout().decode(flow.buffer, start + rectangle.least)
-            pixel_format = session.pixel_format = encodings.Format.of(new)
-        elif rect.encoding == encodings.EXTENDED_MOUSE_BUTTONS:
+            fields, _ = described.decode(flow.buffer, start)
+            shown.append({**described.describe(fields), "size": past - start})
+        if rect.encoding == encodings.EXTENDED_MOUSE_BUTTONS:
             session.extended_buttons = True
-        elif rect.encoding == encodings.LAST_RECT:
-            break
+
+    note = None
+    try:
+        session.pixel_format = yield from encodings.update(
+            walk, values["number_of_rectangles"], basis, None, after
+        )
+    except NotRead as cause:
+        if not count:
+            raise
+        # What came before it is kept; the next reading ends this side for the same reason.
+        session.cut_off = cause.why
+        note = f"not decoded after {count} of {values['number_of_rectangles']} rectangles: {cause.why}"
     extra: dict[str, Any] = {"rectangles": shown}
     if count > len(shown):
         extra["rectangles_not_shown"] = count - len(shown)
     lost = session.lost(Side.CLIENT)
     if lost is not None:
         extra["assumed"] = f"no SetPixelFormat since the client is not read any further ({lost})"
-    return Framed(encodings.NAME, walk.at, (Part(messages.FramebufferUpdateHeader, 0, at),), extra=extra)
+    part = Part(messages.FramebufferUpdateHeader, 0, at)
+    return Framed(encodings.NAME, end, (part,), note, extra, basis=basis)
 
 
 @reads()
@@ -289,6 +299,8 @@ class RfbSession(Session):
         """Width and height in pixels, from ServerInit."""
         self.pixel_format = encodings.Format()
         self.extended_buttons = False
+        self.cut_off: str | None = None
+        """Why the server is not read after an update of which only the beginning could be."""
 
     def chosen_state(self) -> str:
         """The state that the chosen security type leads to."""

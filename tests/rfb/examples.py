@@ -21,6 +21,9 @@ def u32(number: int) -> bytes:
 FORMAT_32 = bytes([32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0])
 FORMAT_16 = bytes([16, 16, 0, 1, 0, 31, 0, 63, 0, 31, 11, 5, 0, 0, 0, 0])
 FORMAT_8 = bytes([8, 8, 0, 1, 0, 7, 0, 7, 0, 3, 0, 3, 6, 0, 0, 0])
+FORMS = {
+    wire[0]: Format.of(m.PixelFormat.layout().decode(wire)[0]) for wire in (FORMAT_32, FORMAT_16, FORMAT_8)
+}
 DECODED_16 = {
     "bits_per_pixel": 16,
     "depth": 16,
@@ -156,9 +159,13 @@ def _compact(length: int) -> bytes:
     return bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
 
 
+# A picture of no pixels: two segments, a fill byte, a scan with a stuffed byte and a restart, and the end.
+JPEG = bytes.fromhex("ffd8 fffe0004 abcd ffff db0003 00 ffda0002 12ff00 34ffd0 56 ffd9")
+
+
 def rectangles(form: Format) -> list[tuple[str, bytes]]:
     """A rectangle of every encoding that is framed, in each of its forms, for pixels of `form`."""
-    p, t = form.pixel, form.tpixel
+    p, t, c = form.pixel, form.tpixel, form.cpixel
     subrect = pixels(1, p)
     return [
         ("Raw", rect(5, 3, 0, pixels(15, p))),
@@ -200,6 +207,37 @@ def rectangles(form: Format) -> list[tuple[str, bytes]]:
         ("zlibhex, background", rect(4, 4, 8, b"\2" + pixels(1, p))),
         ("ZRLE", rect(64, 64, 16, u32(3) + b"abc")),
         ("ZYWRLE", rect(64, 64, 17, u32(2) + b"ab")),
+        ("TRLE, raw", rect(5, 3, 15, b"\0" + pixels(15, c))),
+        ("TRLE, solid", rect(16, 16, 15, b"\1" + pixels(1, c))),
+        ("TRLE, packed 1 bit", rect(9, 2, 15, b"\2" + pixels(2, c) + bytes(4))),
+        ("TRLE, packed 2 bits", rect(5, 2, 15, b"\3" + pixels(3, c) + bytes(4))),
+        ("TRLE, packed 4 bits", rect(3, 2, 15, b"\x10" + pixels(16, c) + bytes(4))),
+        (
+            "TRLE, the packed palette before",
+            rect(17, 2, 15, b"\2" + pixels(2, c) + bytes(4) + b"\x7f" + bytes(2)),
+        ),
+        ("TRLE, the colour before", rect(17, 2, 15, b"\1" + pixels(1, c) + b"\x7f")),
+        ("TRLE, runs", rect(16, 16, 15, b"\x80" + pixels(1, c) + b"\xfe" + pixels(1, c) + b"\0")),
+        ("TRLE, a long run", rect(16, 16, 15, b"\x80" + pixels(1, c) + b"\xff\0")),
+        (
+            "TRLE, palette runs",
+            rect(20, 16, 15, b"\x82" + pixels(2, c) + b"\x80\xfe\1" + b"\x81\x81\x3e\0"),
+        ),
+        ("JPEG", rect(9, 9, 21, JPEG)),
+        ("Ultra", rect(9, 9, 9, u32(3) + b"lzo")),
+        ("Ultra2", rect(9, 9, 10, u32(3) + b"lzo")),
+        ("XZ", rect(9, 9, 18, u32(3) + b"abc")),
+        ("XZYW", rect(9, 9, 19, u32(3) + b"abc")),
+        ("Zstd", rect(9, 9, 25, u32(3) + b"abc")),
+        ("TightZstd", rect(9, 9, 26, b"\x80" + pixels(1, t))),
+        ("ZstdHex", rect(16, 16, 27, b"\x20" + u16(3) + b"abc")),
+        ("ZSTDRLE", rect(9, 9, 28, u32(3) + b"abc")),
+        ("ZSTDYWRLE", rect(9, 9, 29, u32(3) + b"abc")),
+        ("KeyboardLedState", rect(0, 0, 0xFFFE0000, x=2)),
+        ("SupportedMessages", rect(64, 0, 0xFFFE0001, bytes(64))),
+        ("SupportedEncodings", rect(8, 2, 0xFFFE0002, u32(0) + u32(5))),
+        ("ServerIdentity", rect(5, 0, 0xFFFE0003, b"unix\0")),
+        ("ExtViewSize", rect(640, 480, -307)),
         ("Open H.264", rect(64, 64, 50, u32(5) + u32(1) + b"frame")),
         ("DesktopSize", rect(640, 480, -223)),
         ("PointerPos", rect(0, 0, -225, x=7, y=8)),

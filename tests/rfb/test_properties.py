@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dissect.rfb import messages as m
-from dissect.rfb.encodings import Format
 from dissect.rfb.session import RfbSession
 from dissect.stream.layout import ProtocolPacket, Short
-from tests.rfb.examples import ROWS, SERVER_INIT, rect, rectangles, u16, u32, update
+from tests.rfb.examples import FORMS, ROWS, SERVER_INIT, rect, rectangles, u16, u32, update
 from tests.rfb.test_messages import CLASSES, NORMAL
 from tests.stream.properties import any_events, hold, mutated, packets, recut, same
 from tests.stream.talk import CLIENT, SERVER, Event, account, play
@@ -45,7 +44,7 @@ REFUSED: list[Event] = [
     (CLIENT, b"RFB 003.008\n"),
     (SERVER, b"\0" + u32(4) + b"away"),
 ]
-SMALL = [data for name, data in rectangles(Format(4, 3)) if len(data) < 200]
+SMALL = [data for name, data in rectangles(FORMS[32]) if len(data) < 200]
 
 
 CHANGING = {m.ExtendedPointerEvent, m.SetPixelFormat}
