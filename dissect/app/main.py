@@ -24,6 +24,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 COMMANDS = {
     "verdict": "who spoke what in each conversation, who noticed, after how long and how many bytes",
     "show": "the messages, gaps and violations of each conversation, in order",
+    "replay": "play the recorded client again at a live server, and compare the answers",
     "plot": "a ladder of one conversation, or the detection times of many",
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",
