@@ -5,6 +5,7 @@
     link           frames -> TCP segments, or why not
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
+    bulk           the same events, many packets at once where nobody wants their bytes
     write          the way back: pcapng, and made-up TCP packets for bytes from a socket
 
 Typical use:
@@ -17,7 +18,8 @@ Typical use:
         for problem in capture.problems:
             print(problem)
 
-May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the ordinary).
+May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the
+ordinary), and numpy in `bulk` and for its arrays.
 It opens files that it is given and nothing else; it reads no clock.
 """
 
@@ -31,6 +33,7 @@ from dissect.capture.conversations import (
     Event,
     Lost,
     Opened,
+    Passed,
     Reset,
     read,
 )
@@ -57,6 +60,7 @@ __all__ = [
     "Gap",
     "Lost",
     "Opened",
+    "Passed",
     "PcapngWriter",
     "Problem",
     "Reset",

@@ -49,6 +49,8 @@ class Conversation:
     after_end_bytes: payload of packets that came after the end and belong to no stream.
     end_ns, ended_by: None until `Ended`. "fin": both sides closed; "reset"; "reused": the same ports began
     another connection; "capture": the capture stopped first.
+    aside: set by whoever reads the events, when the bytes that follow do not matter to them any more; then
+    `bulk` may say how many there were (`Passed`) instead of what they were.
     """
 
     index: int
@@ -67,6 +69,7 @@ class Conversation:
     after_end_bytes: int = 0
     end_ns: int | None = None
     ended_by: EndedBy | None = None
+    aside: bool = False
 
     @property
     def retransmitted(self) -> int:
@@ -121,6 +124,19 @@ class Lost:
 
 
 @dataclass(slots=True)
+class Passed:
+    """So many bytes sent by `side`, next in its stream, were not looked at, for the conversation is aside.
+
+    The last of them was sent at time_ns.
+    """
+
+    conversation: Conversation
+    side: Side
+    size: int
+    time_ns: int
+
+
+@dataclass(slots=True)
 class Closed:
     """The FIN of `side`, at its place in the stream; time_ns is when the FIN was captured."""
 
@@ -151,34 +167,61 @@ class Ended:
     open: bool
 
 
-Event: TypeAlias = Opened | Established | Bytes | Lost | Closed | Reset | Ended
+Event: TypeAlias = Opened | Established | Bytes | Lost | Passed | Closed | Reset | Ended
 
 
-class _Connection:
-    """What is kept of a conversation while it lives, and a little of it for a while after."""
+class Connection:
+    """What is kept of a conversation while it lives, and a little of it for a while after. For this room."""
 
-    __slots__ = ("client", "conversation", "handshaking", "keys", "lingering", "reset_ns", "server")
+    __slots__ = (
+        "client",
+        "conversation",
+        "handshaking",
+        "keys",
+        "lingering",
+        "opener",
+        "reset_ns",
+        "server",
+        "slot",
+    )
 
-    def __init__(self, conversation: Conversation, keys: tuple[_Key, _Key]) -> None:
+    def __init__(self, conversation: Conversation, keys: tuple[Key, Key]) -> None:
         self.conversation: Final = conversation
         self.keys: Final = keys
-        self.client: Final = _Half(self, Side.CLIENT, conversation.counters)
-        self.server: Final = _Half(self, Side.SERVER, conversation.counters)
+        self.client: Final = Half(self, Side.CLIENT, conversation.counters)
+        self.server: Final = Half(self, Side.SERVER, conversation.counters)
         self.client.other = self.server
         self.server.other = self.client
         self.handshaking = not conversation.mid_stream
         self.reset_ns: int | None = None
         self.lingering = False
+        self.opener = self.client
+        """Whose packet was the first; `keys` begin with its."""
+        self.slot: int | None = None
+        """Where `bulk` keeps it while it sleeps."""
+
+    @property
+    def quiet(self) -> bool:
+        """Established, with nothing that waits on either side and no end in sight."""
+        client, server = self.client.stream, self.server.stream
+        return (
+            client is not None
+            and server is not None
+            and client.at_rest
+            and server.at_rest
+            and not self.handshaking
+            and not self.lingering
+        )
 
 
-class _Half:
-    """One side of a connection; `stream` is None once the conversation has ended."""
+class Half:
+    """One side of a connection; `stream` is None once the conversation has ended. For this room."""
 
     __slots__ = ("connection", "isn", "other", "reset", "side", "stream")
 
-    other: _Half
+    other: Half
 
-    def __init__(self, connection: _Connection, side: Side, counters: Counters) -> None:
+    def __init__(self, connection: Connection, side: Side, counters: Counters) -> None:
         self.connection: Final = connection
         self.side: Final = side
         self.stream: Direction | None = Direction(counters)
@@ -186,7 +229,7 @@ class _Half:
         self.reset = False
 
 
-_Key: TypeAlias = tuple[bytes, int, bytes, int]
+Key: TypeAlias = tuple[bytes, int, bytes, int]
 
 
 class Conversations:
@@ -200,9 +243,9 @@ class Conversations:
     def __init__(self) -> None:
         self.count = 0
         """Conversations opened so far."""
-        self._halves: dict[_Key, _Half] = {}
-        self._lingering: deque[tuple[int, _Connection]] = deque()
-        self._waiting: deque[tuple[int, _Connection]] = deque()
+        self._halves: dict[Key, Half] = {}
+        self._lingering: deque[tuple[int, Connection]] = deque()
+        self._waiting: deque[tuple[int, Connection]] = deque()
         self._due_ns = _NEVER  # when the first of those two wants to be looked at
         self._last_ns = 0
 
@@ -241,6 +284,28 @@ class Conversations:
             events += [_event(conversation, half.side, item) for item in half.stream.push(segment)]
         return events
 
+    # -- for `bulk`, which passes over what needs no looking at
+
+    @property
+    def due_ns(self) -> int:
+        """When (ns) something becomes due by time alone; the next packet at or after it calls `due`."""
+        return self._due_ns
+
+    def due(self, now: int) -> list[Event]:
+        """A packet that needs no looking at was captured at `now`: what was due by then."""
+        events: list[Event] = []
+        if now >= self._due_ns:
+            self._due(now, events)
+        return events
+
+    def passed(self, last_ns: int) -> None:
+        """Packets were passed over; the latest of them was captured at last_ns."""
+        self._last_ns = max(self._last_ns, last_ns)
+
+    def find(self, key: Key) -> Half | None:
+        """The sender's half of the conversation that (src, sport, dst, dport) belongs to."""
+        return self._halves.get(key)
+
     def finish(self, end_ns: int | None = None) -> list[Event]:
         """End everything that is still open, in the order of opening.
 
@@ -263,7 +328,7 @@ class Conversations:
 
     # -- the general way
 
-    def _push_any(self, segment: Segment, half: _Half | None) -> list[Event]:
+    def _push_any(self, segment: Segment, half: Half | None) -> list[Event]:
         now = segment.time_ns
         events: list[Event] = []
         if now >= self._due_ns:
@@ -325,7 +390,7 @@ class Conversations:
             self._linger(connection, now + CLOSE_LINGER_NS)
         return events
 
-    def _open(self, segment: Segment, events: list[Event]) -> _Half:
+    def _open(self, segment: Segment, events: list[Event]) -> Half:
         """A new conversation that begins with this segment; returns the sender's half."""
         sender = endpoint(segment.src, segment.sport)
         receiver = endpoint(segment.dst, segment.dport)
@@ -356,14 +421,15 @@ class Conversations:
         self.count += 1
         forth = (segment.src, segment.sport, segment.dst, segment.dport)
         back = (segment.dst, segment.dport, segment.src, segment.sport)
-        connection = _Connection(conversation, (forth, back))
+        connection = Connection(conversation, (forth, back))
         own = connection.client if from_client else connection.server
+        connection.opener = own
         self._halves[forth] = own
         self._halves[back] = own.other
         events.append(Opened(conversation, segment.time_ns))
         return own
 
-    def _is_new(self, half: _Half, segment: Segment) -> bool:
+    def _is_new(self, half: Half, segment: Segment) -> bool:
         """Whether a SYN or SYN-ACK on known ports begins another connection."""
         if segment.flags & RST:
             return False
@@ -386,7 +452,7 @@ class Conversations:
                 return False
         return own.first_seq is None or own.first_seq != (segment.seq + 1) & 0xFFFFFFFF
 
-    def _is_stray(self, half: _Half, client: Direction, segment: Segment) -> bool:
+    def _is_stray(self, half: Half, client: Direction, segment: Segment) -> bool:
         """Whether this is a server's bare ACK of an old connection, in answer to the SYN of the new one."""
         return (
             half.side is Side.SERVER
@@ -397,7 +463,7 @@ class Conversations:
             and not client.near(segment.ack, 0)
         )
 
-    def _reset(self, half: _Half, own: Direction, segment: Segment, events: list[Event]) -> None:
+    def _reset(self, half: Half, own: Direction, segment: Segment, events: list[Event]) -> None:
         connection = half.connection
         # A client that has sent no more than its SYN answers a server's stray ACK of an old connection with a
         # RST for that one. And no end believes a RST from far outside.
@@ -412,7 +478,7 @@ class Conversations:
             connection.reset_ns = segment.time_ns
             self._linger(connection, segment.time_ns + RESET_LINGER_NS)
 
-    def _linger(self, connection: _Connection, until_ns: int) -> None:
+    def _linger(self, connection: Connection, until_ns: int) -> None:
         connection.lingering = True
         self._lingering.append((until_ns, connection))
         self._due_ns = min(self._due_ns, until_ns)
@@ -437,7 +503,7 @@ class Conversations:
         self._due_ns = min(heads, default=_NEVER)
 
     def _end(
-        self, connection: _Connection, now: int, by: EndedBy, time_ns: int | None, events: list[Event]
+        self, connection: Connection, now: int, by: EndedBy, time_ns: int | None, events: list[Event]
     ) -> None:
         """Give out what waits, then the end; time_ns None means the later FIN."""
         conversation = connection.conversation
@@ -461,7 +527,7 @@ class Conversations:
         self._waiting.append((now + TIME_WAIT_NS, connection))
         self._due_ns = min(self._due_ns, now + TIME_WAIT_NS)
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         for key in connection.keys:
             half = self._halves.get(key)
             if half is not None and half.connection is connection:

@@ -19,7 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers: TypeAlias = npt.NDArray[Any]
 
 MAX_BLOCK: Final = 16 << 20
 """No pcapng block may be larger (bytes), whatever its length field says."""
@@ -111,6 +116,55 @@ class _Interface:
         return units * self.scale // self.divide + self.offset_ns
 
 
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """How the records of a pcap file lie: byte order, ns a unit of fraction, bytes of header, the limit."""
+
+    order: str
+    scale: int
+    header: int
+    linktype: int
+    limit: int
+
+
+@dataclass(slots=True)
+class Run:
+    """Consecutive frames that lie whole in one buffer, as arrays: what `Frame` has, for many at once.
+
+    number: of the first frame, from 1. base: the file offset of `buffer[0]`. offsets: where each record
+    begins in the buffer; starts: where its frame does. linktypes, interfaces: one number where all have the
+    same.
+    """
+
+    number: int
+    base: int
+    buffer: bytes
+    offsets: Numbers
+    starts: Numbers
+    captured: Numbers
+    lengths: Numbers
+    times: Numbers
+    linktypes: Numbers | int
+    interfaces: Numbers | int
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def frame(self, index: int) -> Frame:
+        """One of them by itself."""
+        start, captured = int(self.starts[index]), int(self.captured[index])
+        linktype, interface = self.linktypes, self.interfaces
+        return Frame(
+            self.number + index,
+            self.base + int(self.offsets[index]),
+            int(self.times[index]),
+            linktype if isinstance(linktype, int) else int(linktype[index]),
+            self.buffer[start : start + captured],
+            max(int(self.lengths[index]), captured),
+            interface if isinstance(interface, int) else int(interface[index]),
+        )
+
+
 class _Section:
     """A section of a pcapng file: its byte order, and its interfaces (None for one that is unusable).
 
@@ -132,7 +186,7 @@ class _Section:
 class _Source:
     """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds."""
 
-    __slots__ = ("_read", "base", "buffer", "error", "position")
+    __slots__ = ("_read", "base", "buffer", "chunk", "error", "position")
 
     def __init__(self, stream: BinaryIO) -> None:
         # A buffered pipe's read(n) waits for all n bytes; read1(n) hands on what has arrived.
@@ -141,6 +195,7 @@ class _Source:
         self.base = 0
         self.buffer = b""
         self.position = 0
+        self.chunk = _CHUNK
         self.error: str | None = None
 
     @property
@@ -162,7 +217,7 @@ class _Source:
         self.position = 0
         while missing > 0:
             try:
-                chunk = self._read(max(_CHUNK, min(missing, MAX_BLOCK)))
+                chunk = self._read(max(self.chunk, min(missing, MAX_BLOCK)))
             except (OSError, ValueError) as error:
                 self.error = _words(error)
                 break
@@ -201,6 +256,8 @@ class Capture:
         self._stream = stream
         self._owned = owned
         self._source = _Source(stream)
+        self._records: _Records | None = None  # of a pcap file in the common form
+        self._section: _Section | None = None  # of a pcapng file, the latest
         self._frames = self._begin()
 
     # -- being an iterator and a context manager
@@ -257,6 +314,145 @@ class Capture:
             reasons.append(f"{total - listed} of {len(self.skipped) - 9} other kinds")
         return f"{total} frame{'s' if total > 1 else ''} not used: {', '.join(reasons)}"
 
+    # -- many frames at once
+
+    def run(self, most: int) -> Run | None:
+        """The next frames, at most `most`, where they lie whole in the buffer and are of the common form.
+
+        None where there are none such: then the iterator gives the next frame, or says what is wrong, and
+        refills the buffer. Both may be used in turn; each frame comes once.
+        """
+        if self._records is not None:
+            return self._pcap_run(self._records, most)
+        if self._section is not None and self._section.order == "<" and sys.byteorder == "little":
+            return self._pcapng_run(self._section, most)
+        return None
+
+    def read_ahead(self, size: int) -> None:
+        """Read in steps of so many bytes from now on (a pipe gives what it has)."""
+        self._source.chunk = size
+
+    def _pcap_run(self, records: _Records, most: int) -> Run | None:
+        import numpy as np
+
+        source = self._source
+        buffer = source.buffer
+        header = records.header
+        length_of = struct.Struct(records.order + "I").unpack_from
+        at = source.position
+        last = len(buffer) - header
+        offsets: list[int] = []
+        found = offsets.append
+        for _ in range(most):
+            if at > last:
+                break
+            found(at)
+            at += header + length_of(buffer, at + 8)[0]
+        if offsets and at > len(buffer):
+            at = offsets.pop()
+        if not offsets:
+            return None
+        starts = np.array(offsets, np.int64)
+        heads = windows(buffer, 16)[starts].view(np.dtype(records.order + "u4")).reshape(-1, 4)
+        captured = heads[:, 2].astype(np.int64)
+        if int(captured.max()) > records.limit:
+            count = int(np.argmax(captured > records.limit))
+            if not count:
+                return None
+            at = offsets[count]
+            starts, heads, captured = starts[:count], heads[:count], captured[:count]
+        times = heads[:, 0].astype(np.int64) * 1_000_000_000 + heads[:, 1].astype(np.int64) * records.scale
+        run = Run(
+            self.frames + 1,
+            source.base,
+            buffer,
+            starts,
+            starts + header,
+            captured,
+            np.maximum(heads[:, 3].astype(np.int64), captured),
+            times,
+            records.linktype,
+            0,
+        )
+        source.position = at
+        self._account(run)
+        return run
+
+    def _pcapng_run(self, section: _Section, most: int) -> Run | None:
+        import numpy as np
+
+        source = self._source
+        buffer, start = source.buffer, source.position
+        size = (len(buffer) - start) >> 2
+        words = memoryview(buffer)[start : start + 4 * size].cast("I")
+        at, last = 0, size - 8
+        places: list[int] = []
+        found = places.append
+        for _ in range(most):
+            if at > last or words[at] != _EPB:
+                break
+            length = words[at + 1]
+            if length < 32 or length > MAX_BLOCK:
+                break
+            found(at)
+            at += length >> 2
+        if places and at > size:
+            places.pop()
+        if not places or not section.readable:
+            return None
+        interfaces = section.interfaces
+        if any(one is None or one.divide != 1 for one in interfaces) or not interfaces:
+            return None
+        offsets = np.array(places, np.int64) * 4 + start
+        heads = windows(buffer, 28)[offsets].view("<u4").reshape(-1, 7).astype(np.int64)
+        lengths, captured = heads[:, 1], heads[:, 5]
+        trailers = windows(buffer, 4)[offsets + (lengths & ~3) - 4].view("<u4")
+        fine = (lengths & 3 == 0) & (trailers == lengths) & (heads[:, 2] < len(interfaces))
+        fine &= captured <= lengths - 32
+        # Times beyond 63 bits of nanoseconds are left to the exact way.
+        known = [one for one in interfaces if one is not None]
+        if any(abs(one.offset_ns) > 1 << 61 for one in known):
+            return None
+        limits = np.array([(1 << 30) // one.scale for one in known], np.int64)
+        fine &= heads[:, 3] < limits[np.minimum(heads[:, 2], len(known) - 1)]
+        count = len(offsets) if fine.all() else int(np.argmin(fine))
+        if not count:
+            return None
+        heads, offsets, lengths, captured = heads[:count], offsets[:count], lengths[:count], captured[:count]
+        units = heads[:, 3] << 32 | heads[:, 4]
+        linktypes: Numbers | int
+        numbers: Numbers | int
+        if len(known) == 1:
+            times = units * known[0].scale + known[0].offset_ns
+            linktypes, numbers = known[0].linktype, known[0].number
+        else:
+            which = heads[:, 2]
+            times = units * np.array([one.scale for one in known])[which]
+            times += np.array([one.offset_ns for one in known])[which]
+            linktypes = np.array([one.linktype for one in known])[which]
+            numbers = np.array([one.number for one in known])[which]
+        run = Run(
+            self.frames + 1,
+            source.base,
+            buffer,
+            offsets,
+            offsets + 28,
+            captured,
+            np.maximum(heads[:, 6], captured),
+            times,
+            linktypes,
+            numbers,
+        )
+        source.position = int(offsets[-1] + lengths[-1])
+        self._account(run)
+        return run
+
+    def _account(self, run: Run) -> None:
+        self.frames += len(run)
+        low, high = int(run.times.min()), int(run.times.max())
+        self.first_ns = low if self.first_ns is None else min(self.first_ns, low)
+        self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
+
     # -- reading
 
     def _begin(self) -> Iterator[Frame]:
@@ -302,6 +498,8 @@ class Capture:
         limit = max(MIN_FRAME_LIMIT, min(snaplen, MAX_FRAME_LIMIT))
         record = struct.Struct(order + "IIII")
         header_size = record.size + extra
+        if not swapped and not doubtful:
+            self._records = _Records(order, scale, header_size, linktype, limit)
         source.position = 24
         while True:
             if len(source.buffer) - source.position < header_size and not source.need(header_size):
@@ -333,7 +531,7 @@ class Capture:
     def _pcapng(self, order: str) -> Iterator[Frame]:
         """Frames of a pcapng file, block by block; the first section header is already in the buffer."""
         source = self._source
-        section = _Section(order, 0)
+        section = self._section = _Section(order, 0)
         untimed = False
         while True:
             if len(source.buffer) - source.position < 8 and not source.need(8):
@@ -349,6 +547,7 @@ class Capture:
                     )
                     break
                 section = _Section(new_order, section.first_number + len(section.interfaces))
+                self._section = section
                 kind, length = section.header.unpack_from(source.buffer, source.position)
             if length < 12 or length > MAX_BLOCK or length % 4:
                 self._problem(
@@ -551,6 +750,13 @@ class Capture:
 
     def _fatal(self, reason: str) -> CaptureError:
         return CaptureError(self.name, self._source.offset, reason)
+
+
+def windows(buffer: bytes, size: int) -> Numbers:
+    """Every `size` bytes that lie together in the buffer, as an array to pick from by their offset."""
+    import numpy as np
+
+    return np.ndarray((len(buffer) - size + 1,), np.dtype((np.void, size)), buffer, strides=(1,))
 
 
 def open_capture(source: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> Capture:

@@ -109,7 +109,7 @@ def decode(frame: Frame) -> Segment | Skipped:
     else:
         return Skipped(f"link type {linktype}")
 
-    while ethertype in _VLAN_TAGS:
+    while ethertype in VLAN_TAGS:
         if len(data) < at + 4:
             return Skipped("frame ends inside the link header")
         ethertype = data[at + 2] << 8 | data[at + 3]
@@ -252,7 +252,24 @@ _IPV4: Final = struct.Struct(">BxHxxHxBxx4s4s")
 _IPV6: Final = struct.Struct(">BxxxHBx16s16s")
 _TCP: Final = struct.Struct(">HHIIBB")
 
-_VLAN_TAGS: Final = frozenset((0x8100, 0x88A8, 0x9100, 0x9200))
+VLAN_TAGS: Final = (0x8100, 0x88A8, 0x9100, 0x9200)
+
+IPV4: Final = 0x0800
+IPV6: Final = 0x86DD
+
+TUNNEL_PORTS: Final = (4789, 8472, 6081)
+"""UDP ports of VXLAN (RFC 7348, and Linux's own), GENEVE (RFC 8926)."""
+
+LINK_HEADERS: Final[dict[int, tuple[int, int | None]]] = {
+    LINKTYPE_NULL: (4, None),
+    LINKTYPE_ETHERNET: (14, 12),
+    12: (0, None),
+    14: (0, None),
+    LINKTYPE_RAW: (0, None),
+    LINKTYPE_LINUX_SLL: (16, 14),
+    LINKTYPE_LINUX_SLL2: (20, 0),
+}
+"""Link type -> size of its header, and where the EtherType lies in it (None: there is none)."""
 
 # raw link types -> the one EtherType they carry, or 0 where the packet's first nibble tells
 _RAW: Final = {12: 0, 14: 0, LINKTYPE_RAW: 0, LINKTYPE_IPV4: 0x0800, LINKTYPE_IPV6: 0x86DD}

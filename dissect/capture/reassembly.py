@@ -259,6 +259,25 @@ class Direction:
             self.counters.outside += 1
         return self._release(time_ns, give_up=True)
 
+    @property
+    def at_rest(self) -> bool:
+        """Nothing waits, nothing is open, and what comes next is known."""
+        return not self.busy and self._stray is None and self._next_seq is not None
+
+    @property
+    def next_seq(self) -> int:
+        """The sequence number of the next byte to deliver; only where the stream is at rest."""
+        assert self._next_seq is not None
+        return self._next_seq
+
+    def skip(self, size: int) -> None:
+        """So many bytes came in order, or again, and were not looked at; only where the stream is at rest."""
+        if size:
+            self._advance(self.position + size)
+            self._captured = self._seen = self.position
+            self._history.clear()  # what is remembered must lie right before `position`
+            self._history_bytes = 0
+
     # -- the general way
 
     def _push_any(self, segment: Segment) -> list[Item]:

@@ -21,6 +21,7 @@ from dissect.capture.conversations import (
     Established,
     Event,
     Lost,
+    Passed,
     Reset,
 )
 from dissect.dissection.opaque import OpaqueStream
@@ -52,6 +53,19 @@ class Stream(Protocol):
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]: ...
     def gap(self, side: Side, size: int, now: int) -> list[Record]: ...
     def end(self, side: Side, now: int) -> list[Record]: ...
+
+
+class Unread:
+    """A stream that nobody wants any more."""
+
+    def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
+        return []
+
+    def gap(self, side: Side, size: int, now: int) -> list[Record]:
+        return []
+
+    def end(self, side: Side, now: int) -> list[Record]:
+        return []
 
 
 class Reversed:
@@ -158,6 +172,10 @@ class Dissector:
                 facts.sent += event.size
                 self._mark(facts, event.time_ns)
                 return self._drive(event)
+            case Passed():
+                facts = self._facts_of(event.side)
+                facts.sent += event.size
+                self._mark(facts, event.time_ns)
             case Closed():
                 facts = self._facts_of(event.side)
                 if facts.closed_ns is None:
@@ -171,6 +189,27 @@ class Dissector:
             case _:
                 pass
         return []
+
+    # --- where only a verdict is wanted
+
+    @property
+    def settled(self) -> bool:
+        """Whether no byte that is still to come can change the verdict, only how many there are and when.
+
+        So where neither side can be RFB or SPICE, by its first bytes; and where both speak the same of the
+        two and their handshake is over.
+        """
+        if self._streams is None:
+            return False
+        session = self.rfb or self.spice
+        if session is not None:
+            return session.table[session.state].stays
+        return not any(facts.spoke in ("rfb", "spice") for facts in self.facts.values())
+
+    def put_aside(self) -> None:
+        """Read no more of what the sides say; what a verdict needs is kept up all the same."""
+        self._streams = dict.fromkeys(Side, Unread())
+        self.rfb = self.spice = None
 
     def _bytes(self, event: Bytes) -> None:
         side, facts = event.side, self._facts_of(event.side)

@@ -6,7 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dissect.capture.conversations import Bytes, Closed, Conversation, Ended, Event, Lost, Opened, Reset
+from dissect.capture.conversations import (
+    Bytes,
+    Closed,
+    Conversation,
+    Ended,
+    Event,
+    Lost,
+    Opened,
+    Passed,
+    Reset,
+)
 from dissect.dissection.dissector import Dissector
 from dissect.dissection.verdict import Verdict, judge
 from dissect.stream.records import Record
@@ -58,11 +68,15 @@ def dissect(events: Iterable[Event], *, records: bool = True, only: int | None =
 
     `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length
     of a conversation). `only`: the one conversation that is wanted, by its number.
+
+    Without records, a conversation whose verdict no further byte can change is put aside
+    (`Conversation.aside`): who makes the events need not look at its bytes any more.
     """
     live: dict[Conversation, tuple[Dissector, Dissected]] = {}
     for event in events:
         conversation = event.conversation
         if only is not None and conversation.index != only:
+            conversation.aside = True
             continue
         if isinstance(event, Opened):
             dissector = Dissector(conversation)
@@ -86,4 +100,8 @@ def dissect(events: Iterable[Event], *, records: bool = True, only: int | None =
                 result.end_ns, result.open = dissector.end_ns, dissector.open
                 yield result
             case Bytes() | Lost():
+                if not records and not conversation.aside and dissector.settled:
+                    dissector.put_aside()
+                    conversation.aside = True
+            case Passed():
                 pass

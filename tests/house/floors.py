@@ -29,10 +29,11 @@ LIBRARIES = {
         "dissect.stream.records",  # Record.packet, made when somebody looks
         "dissect.rfb",
         "dissect.spice",
+        "dissect.replay.packets.segments",  # TCP segments of our own
     ),
     "dpkt": ("dissect.capture",),
     "matplotlib": ("dissect.timing",),
-    "numpy": ("dissect.timing",),
+    "numpy": ("dissect.timing", "dissect.capture.bulk", "dissect.capture.files"),
     "cryptography": ("dissect.replay", "dissect.lab"),
     "tomli_w": ("dissect.lab.collection",),
 }

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two speeds, one truth: what is passed over changes no verdict, on real captures and under any disorder."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dissect.capture import Bytes, Event, Lost, Passed, bulk, decode, open_capture, read, synthesise
+from dissect.capture.bulk import Bulk
+from dissect.capture.conversations import Conversations
+from dissect.capture.files import Capture
+from dissect.capture.link import Segment
+from dissect.dissection.reading import dissect
+from dissect.stream import Side
+from tests.capture import build
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PCAPS = sorted((ROOT / "pcaps").glob("*.pcap*"))
+ACK, FIN, RST, SYN = build.ACK, build.FIN, build.RST, build.SYN
+MS = 1_000_000
+START = 1_700_000_000_000_000_000
+
+
+@pytest.fixture(params=[1, 40])
+def run_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Frames in a run: small ones let conversations fall asleep and wake within a small capture."""
+    size: int = request.param
+    monkeypatch.setattr(bulk, "LEAST_RUN", 1)
+    monkeypatch.setattr(bulk, "FIRST_RUN", size)
+    monkeypatch.setattr(bulk, "MOST_RUN", size)
+    return size
+
+
+def slowly(capture: Capture) -> list[str]:
+    """Every verdict, with every byte of every conversation decoded."""
+    return [json.dumps(found.verdict.to_json("")) for found in dissect(read(capture))]
+
+
+def quickly(capture: Capture) -> tuple[list[str], int]:
+    """Every verdict, and how many packets were passed over."""
+    quick = Bulk(Conversations())
+
+    def events() -> Iterator[Event]:
+        yield from quick.read(capture)
+        yield from quick.finish(capture.end_ns)
+
+    return [json.dumps(found.verdict.to_json("")) for found in dissect(events(), records=False)], quick.passed
+
+
+def same(data: bytes) -> int:
+    """Both ways agree on the verdicts and on everything the capture says; packets passed over."""
+    slow, quick = (open_capture(io.BytesIO(data), "x") for _ in range(2))
+    expected = slowly(slow)
+    found, passed = quickly(quick)
+    assert found == expected
+    for capture in (slow, quick):
+        assert list(capture) == []
+    assert quick.skipped == slow.skipped
+    assert quick.problems == slow.problems
+    assert (quick.frames, quick.first_ns, quick.end_ns) == (slow.frames, slow.first_ns, slow.end_ns)
+    assert quick.offset == slow.offset
+    return passed
+
+
+@pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
+def test_the_recordings(path: Path, run_size: int) -> None:
+    same(path.read_bytes())
+
+
+def test_the_recordings_are_there_and_something_of_them_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("LEAST_RUN", "FIRST_RUN", "MOST_RUN"):
+        monkeypatch.setattr(bulk, name, 1)
+    assert len(PCAPS) > 20
+    assert sum(same(path.read_bytes()) for path in PCAPS) > 300
+
+
+# --- made-up traffic
+
+
+class Host:
+    """One conversation as packets with their times, in order; `disturb` then has its way with them."""
+
+    def __init__(self, number: int, dice: random.Random, *, six: bool = False, port: int = 443) -> None:
+        self.number, self.dice, self.six, self.port = number, dice, six, port
+        self.packets: list[tuple[int, bytes]] = []
+        self.seq = {side: dice.choice([0xFFFFFF00, dice.getrandbits(32)]) for side in Side}
+        self.now = START + number * 1000
+
+    def send(self, side: Side, flags: int, payload: bytes = b"") -> None:
+        client = (
+            f"fd00::{self.number + 1:x}" if self.six else f"10.0.{self.number >> 8}.{self.number & 255}",
+            40000,
+        )
+        server = ("fd00::ffff" if self.six else "192.168.0.1", self.port)
+        (src, sport), (dst, dport) = (client, server) if side is Side.CLIENT else (server, client)
+        self.now += self.dice.choice([10_000, MS, 50 * MS])
+        ack = self.seq[side.other] if flags & ACK else 0
+        packet = synthesise(src, sport, dst, dport, self.seq[side], ack, flags, payload)
+        self.packets.append((self.now, packet))
+        self.seq[side] += len(payload) + bool(flags & (SYN | FIN))
+
+    def opens(self) -> None:
+        self.send(Side.CLIENT, SYN)
+        self.send(Side.SERVER, SYN | ACK)
+        self.send(Side.CLIENT, ACK)
+
+    def talks(self, side: Side, size: int) -> None:
+        while size > 0:
+            part = min(size, self.dice.choice([1, 500, 1400]))
+            self.send(side, ACK, self.dice.randbytes(part))
+            if self.dice.random() < 0.5:
+                self.send(side.other, ACK)
+            size -= part
+
+    def ends(self) -> None:
+        match self.dice.choice(["fin", "half", "reset", "open"]):
+            case "fin":
+                self.send(Side.CLIENT, FIN | ACK)
+                self.send(Side.SERVER, FIN | ACK)
+                self.send(Side.CLIENT, ACK)
+            case "half":
+                self.send(Side.SERVER, FIN | ACK)
+                self.talks(Side.CLIENT, 2000)
+            case "reset":
+                self.send(self.dice.choice(list(Side)), RST | ACK)
+            case _:
+                pass
+
+
+HEADS = {
+    "tls": (b"\x16\x03\x01\x02\x00" + bytes(512), b"\x16\x03\x03\x00\x7a" + bytes(122)),
+    "alert": (b"\x16\x03\x01\x02\x00" + bytes(512), b"\x15\x03\x03\x00\x02\x02\x28"),
+    "http": (b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 404 Not Found\r\n\r\n"),
+    "ssh": (b"SSH-2.0-a\r\n", b"SSH-2.0-b\r\n"),
+    "other": (b"PING\r\n", b"+PONG\r\n"),
+    "mixed": (b"PING\r\n", b"SSH-2.0-b\r\n"),
+    "mute": (b"\0\1\2\3" * 17_000, b""),
+    "vnc": (b"RFB 003.008\n", b"RFB 003.008\n"),
+    "late vnc": (b"GET / HTTP/1.1\r\n\r\n", b"RFB 003.008\n"),
+}
+
+
+def conversation(number: int, dice: random.Random) -> list[tuple[int, bytes]]:
+    """A conversation of a random kind, perhaps disturbed, perhaps the second on its ports."""
+    host = Host(number, dice, six=dice.random() < 0.3)
+    for _ in range(dice.choice([1, 1, 1, 2])):
+        if dice.random() < 0.9:
+            host.opens()
+        client, server = HEADS[dice.choice(list(HEADS))]
+        host.send(Side.CLIENT, ACK, client[:1400])
+        host.talks(Side.CLIENT, len(client) - 1400)
+        if server:
+            host.send(Side.SERVER, ACK, server)
+        for _ in range(dice.randrange(4)):
+            host.talks(dice.choice(list(Side)), dice.choice([50, 3000, 10_000]))
+        host.ends()
+        host.seq = {side: dice.getrandbits(32) for side in Side}
+    packets = host.packets
+    match dice.choice(["none", "none", "lost", "swapped", "again", "late", "backwards"]):
+        case "lost":
+            packets = [one for one in packets if dice.random() > 0.02]
+        case "swapped":
+            for at in range(len(packets) - 1):
+                if dice.random() < 0.1:
+                    (one, first), (other, second) = packets[at : at + 2]
+                    packets[at : at + 2] = [(one, second), (other, first)]
+        case "again":
+            packets = sorted(packets + [(t + 3 * MS, p) for t, p in packets if dice.random() < 0.05])
+        case "late":
+            packets = sorted((t + (300 * MS if dice.random() < 0.03 else 0), p) for t, p in packets)
+        case "backwards":
+            packets = [(t - (MS if dice.random() < 0.1 else 0), p) for t, p in packets]
+        case _:
+            pass
+    return packets
+
+
+def interleaved(seed: int, count: int = 16) -> list[tuple[int, bytes]]:
+    dice = random.Random(seed)
+    found = [conversation(number, dice) for number in range(count)]
+    order = sorted(
+        (time, number, index)
+        for number, packets in enumerate(found)
+        for index, (time, _) in enumerate(packets)
+    )
+    # By time, but each conversation's packets stay as they are.
+    places: dict[int, int] = dict.fromkeys(range(count), 0)
+    out = []
+    for _, number, _ in order:
+        out.append(found[number][places[number]])
+        places[number] += 1
+    return out
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_disorder(seed: int, run_size: int) -> None:
+    packets = interleaved(seed)
+    assert same(build.pcap(packets, nano=True)) > 0
+    if seed < 2:
+        same(build.pcap(packets, nano=True, order=">", snaplen=60))
+
+
+def ethernet(packet: bytes, tags: int = 0) -> bytes:
+    kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
+    tag = b"".join(struct.pack(">HH", 0x88A8 if left else 0x8100, 5) for left in reversed(range(tags)))
+    return bytes(12) + tag + kind + packet
+
+
+LINKS: dict[int, Callable[[bytes], bytes]] = {
+    1: ethernet,
+    101: lambda packet: packet,
+    113: lambda packet: bytes(14) + (b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd") + packet,
+    276: lambda packet: (b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd") + bytes(18) + packet,
+    0: lambda packet: (b"\2\0\0\0" if packet[0] >> 4 == 4 else b"\x1e\0\0\0") + packet,
+    108: lambda packet: (b"\0\0\0\2" if packet[0] >> 4 == 4 else b"\0\0\0\x1e") + packet,
+    228: lambda packet: packet,
+}
+
+
+@pytest.mark.parametrize("linktype", LINKS)
+def test_link_layers(linktype: int, run_size: int) -> None:
+    packets = [(time, LINKS[linktype](packet)) for time, packet in interleaved(3, 10)]
+    passed = same(build.pcap(packets, nano=True, linktype=linktype))
+    assert passed > 0 or linktype in (108, 228)
+
+
+def test_tags_padding_and_what_is_no_tcp(run_size: int) -> None:
+    dice = random.Random(5)
+    frames = []
+    for time, packet in interleaved(5, 10):
+        frame = ethernet(packet, tags=dice.choice([0, 1, 2, 3]))
+        frames.append((time, frame + bytes(max(0, 60 - len(frame)))))
+        match dice.randrange(8):
+            case 0:
+                udp = struct.pack(">HHHH", 53, dice.choice([53, 4789]), 8 + 4, 0) + b"abcd"
+                head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 32, 0, 0, 64, 17, 0, b"\1\2\3\4", b"\5\6\7\x08")
+                frames.append((time, ethernet(head + udp)))
+            case 1:
+                frames.append((time, bytes(12) + b"\x08\x06" + bytes(46)))
+            case 2:
+                frames.append((time, ethernet(packet)[: dice.randrange(60)]))
+            case 3:  # an IPv4 header with options
+                if packet[0] == 0x45:
+                    longer = bytes([0x46, 0]) + struct.pack(">H", len(packet) + 4) + packet[4:20]
+                    frames[-1] = (time, ethernet(longer + b"\1\1\1\0" + packet[20:]))
+            case _:
+                pass
+    assert same(build.pcap(frames, nano=True, linktype=1)) > 0
+
+
+def test_pcapng_with_several_interfaces_and_strange_blocks(run_size: int) -> None:
+    """Two link types and resolutions, blocks in between, a wrong trailer, another section, a cut."""
+    dice = random.Random(6)
+    data = build.shb() + build.idb(linktype=101, resolution=9) + build.idb(linktype=1, resolution=6)
+    for number, (time, packet) in enumerate(interleaved(6, 12)):
+        if number == 300:
+            data += build.shb() + build.idb(linktype=101) + build.idb(linktype=1, resolution=9)
+        if dice.random() < 0.01:
+            data += build.block(11, b"other")
+        if number == 200:
+            data += build.block(6, struct.pack("<IIIII", 0, 0, 0, 4, 4) + b"abcd", trailer=7)
+        which = dice.randrange(2)
+        nano = which == (number >= 300)
+        data += build.epb(
+            time if nano else time // 1000, ethernet(packet) if which else packet, interface=which
+        )
+    assert same(data) > 0
+    same(data[:-7])
+    same(data + struct.pack("<II", 6, 10) + bytes(20))
+
+
+def test_a_damaged_pcap_is_used_up_to_the_damage(run_size: int) -> None:
+    packets = interleaved(7, 8)
+    data = build.pcap(packets, nano=True)
+    half = 24 + sum(16 + len(packet) for _, packet in packets[:200])
+    same(data[:half] + struct.pack("<IIII", 0, 0, 1 << 30, 1 << 30) + data[half:])
+    same(data[:-1])
+
+
+def test_columns_say_what_decode_says() -> None:
+    packets = [
+        (time, ethernet(packet, tags=number % 3)) for number, (time, packet) in enumerate(interleaved(8, 12))
+    ]
+    for snaplen in (262144, 70):
+        data = build.pcap(packets, nano=True, linktype=1, snaplen=snaplen)
+        with open_capture(io.BytesIO(data), "x") as capture:
+            next(capture)  # fills the buffer
+            run = capture.run(100_000)
+            assert run is not None
+            heads = bulk.headers(run)
+            rows = heads.tcp.nonzero()[0]
+            assert len(rows) > len(packets) / 2
+            for row, segment in zip(rows.tolist(), heads.segments(run, rows), strict=True):
+                decoded = decode(run.frame(row))
+                assert isinstance(decoded, Segment)
+                assert segment == decoded
+
+
+def test_what_has_passed_is_said() -> None:
+    """Bytes, Passed and Lost together are all that was sent; packets are counted, passed over or not."""
+    packets = interleaved(9)
+    data = build.pcap(packets, nano=True)
+    quick = Bulk(Conversations())
+    found: dict[tuple[int, Side], int] = {}
+    expected: dict[tuple[int, Side], int] = {}
+    with open_capture(io.BytesIO(data), "x") as capture:
+        for event in quick.read(capture):
+            event.conversation.aside = True
+            _count(event, found)
+        ended = []
+        for event in quick.finish(capture.end_ns):
+            _count(event, found)
+            ended.append(event.conversation)
+    with open_capture(io.BytesIO(data), "x") as capture:
+        slow = {event.conversation.index: event.conversation for event in _counted(read(capture), expected)}
+    assert quick.passed > len(packets) / 4
+    assert found == expected
+    for conversation in ended:
+        other = slow[conversation.index]
+        assert (conversation.packets, conversation.last_ns) == (other.packets, other.last_ns)
+
+
+def _counted(events: Iterator[Event], sizes: dict[tuple[int, Side], int]) -> Iterator[Event]:
+    for event in events:
+        _count(event, sizes)
+        yield event
+
+
+def _count(event: Event, sizes: dict[tuple[int, Side], int]) -> None:
+    if isinstance(event, Bytes):
+        size = len(event.data)
+    elif isinstance(event, Lost | Passed):
+        size = event.size
+    else:
+        return
+    key = event.conversation.index, event.side
+    sizes[key] = sizes.get(key, 0) + size
