@@ -289,14 +289,14 @@ class Comparison:
 
     def _in_any_order(self, message: Message, nth: int) -> None:
         recorded = self._loose.get(message.name, ())
-        count = self.rules.count(message.name)
         if nth < len(recorded):
             self.compare(recorded[nth], message, nth)
-        elif count is Count.EXACT or not (recorded or count is Count.ANY):
-            got = "came" if not recorded else f"{nth + 1} of them"
-            wanted = "no such message" if not recorded else f"{len(recorded)} of them"
-            self.differ(Difference(message.name, WHOLE, wanted, got, nth))
+        elif recorded and self.rules.count(message.name) is Count.EXACT:
+            self.differ(
+                Difference(message.name, WHOLE, f"{len(recorded)} of them", f"{nth + 1} of them", nth)
+            )
         else:
+            # Of a name that the recording does not have: it may come after where the recording stopped.
             self.left_over += 1
 
     def compare(self, recorded: Message, message: Message, nth: int) -> None:

@@ -125,8 +125,8 @@ class Player:
         self.result.notes += plan.notes
         self.why_not = refusal(plan, self.options.password, session_id)
         """Why nothing can be sent at all; then `opened` must not be called, but `refused`."""
-        if self.why_not is None and self.options.early_prefix_ns is not None and plan.protocol != "rfb":
-            self.why_not = "--early-prefix needs a conversation in which both sides spoke RFB"
+        if self.why_not is None and self.options.early_prefix_ns is not None:
+            self.why_not = _no_prefix(plan)
         self.voice = voice(plan, self.options.password, session_id)
         self.comparison = Comparison(plan.expected, self.options.rules, self.options.through)
         self.now = 0
@@ -149,11 +149,10 @@ class Player:
         self._prefixed = 0
         """How many bytes of the version went out before its turn."""
         self._early: tuple[int, int] | None = self._early_prefix()
+        self._said_first = False
         self._peer_ended: How | None = None
         self._done_ns: int | None = None
         self._silent_from: int | None = None
-        self._mine = plan.played
-        self._handshakes_seen = 0
 
     # --- what a driver calls
 
@@ -380,18 +379,21 @@ class Player:
             return
         size, delay = self._early
         assert self._opened is not None
-        if self.result.received_bytes or not self.voice.in_handshake:
+        if self.result.received_bytes or self._said_first:
             self._early = None
         elif self._due(self._opened + delay):
-            version = self.plan.steps[0].raw if self.plan.steps else PREFIX
+            version = self.plan.steps[0].raw
             self._pending.append(Word("ProtocolVersion prefix", version[:size]))
             self._prefixed = size
+            if self.voice.script[:1] == [0] and size >= len(version):
+                self._next = 1  # the recorded client had said no more
             self.result.adapted.append(f"{version[:size]!r} sent before the greeting")
 
     def _say(self, word: Word) -> None:
         self.result.sent_messages += 1
+        self._said_first = True
         early = self.voice.say(word, self.now)
-        if word.name == "ProtocolVersion" and self._prefixed:
+        if word.step == 0 and self._prefixed:
             cuts = tuple(cut - self._prefixed for cut in word.cuts if cut >= self._prefixed)
             word = Word(word.name, word.data[self._prefixed :], word.step, (0, *cuts))
             self._prefixed, self._early = 0, None
@@ -488,7 +490,12 @@ class Player:
         return f"the recorded {self.plan.peer} stayed"
 
     def _succeed(self, reason: str, parting: Action) -> None:
-        result = self.result
+        result, plan = self.result, self.plan
+        if plan.protocol is None and not plan.peer_bytes and self._head:
+            # Whatever it was: where the recorded peer said nothing, this is an answer.
+            got = f"{result.received_bytes} bytes"
+            where = Difference("(bytes)", WHOLE, "silence", got, 0, 0, b"", bytes(self._head[:32]))
+            self.comparison.differ(where)
         self._count()
         if self.comparison.differences:
             self._finish(Outcome.DIFF, reason)
@@ -579,3 +586,13 @@ class Player:
             if end > start:
                 yield data[start:end], gap
                 start = end
+
+
+def _no_prefix(plan: Plan) -> str | None:
+    """Why the early prefix cannot be played from `plan`; None where it can."""
+    if plan.played is not Side.CLIENT or plan.reversed:
+        return "--early-prefix is for the client of a VNC server"
+    if plan.spoke[Side.CLIENT] != "rfb" or not plan.steps or not plan.steps[0].raw.startswith(PREFIX):
+        spoke = TITLES[plan.spoke[Side.CLIENT]]
+        return f"--early-prefix needs a recorded client that speaks RFB; this one spoke {spoke}"
+    return None

@@ -29,7 +29,7 @@ from dissect.replay.player import Action, Close, HalfClose, Options, Pace, Playe
 from dissect.spice import constants as spice_constants
 from dissect.stream.side import Side
 
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 """Bytes that are read at a time: no peer has the loop for itself."""
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -399,6 +399,8 @@ class Sockets:
         """Sockets that are open now."""
         self.most_open = 0
         self._links: set[Link] = set()
+        self._connecting: set[asyncio.Task[Any]] = set()
+        self._interrupted = False
 
     async def play(
         self, player: Player, deadline_s: float, linked: Callable[[Link], None] = lambda link: None
@@ -418,8 +420,7 @@ class Sockets:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
             syn_ns = time.monotonic_ns()
-            async with asyncio.timeout(deadline_s):
-                await asyncio.get_running_loop().sock_connect(sock, address)
+            await self._connect(sock, address, deadline_s)
             link = Link(player, sock, self.tape, syn_ns=syn_ns)
             self._links.add(link)
             try:
@@ -432,6 +433,9 @@ class Sockets:
         except OSError as error:
             if not player.over:
                 player.refused(words(error), time.monotonic_ns())
+        except asyncio.CancelledError:
+            if not self._interrupted:
+                raise
         finally:
             if not player.over:
                 player.stopped("interrupted", time.monotonic_ns())
@@ -440,6 +444,16 @@ class Sockets:
             self.open -= 1
         return result
 
+    async def _connect(self, sock: socket.socket, address: Any, deadline_s: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connecting.add(task)
+        try:
+            async with asyncio.timeout(deadline_s):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+        finally:
+            self._connecting.discard(task)
+
     def _where(self) -> tuple[int, tuple[str, int] | str]:
         if self.target.path is not None:
             return socket.AF_UNIX, self.target.path
@@ -447,7 +461,10 @@ class Sockets:
         return self.target.address
 
     def interrupt(self) -> None:
-        """End all that is connected now, as interrupted."""
+        """End all that is connected or connecting now, as interrupted."""
+        self._interrupted = True
+        for task in list(self._connecting):
+            task.cancel()
         for link in list(self._links):
             link.stop("interrupted")
 
