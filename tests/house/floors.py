@@ -32,6 +32,8 @@ LIBRARIES = {
         "dissect.replay.packets.segments",  # TCP segments of our own
     ),
     "dpkt": ("dissect.capture",),
+    "lz4": ("dissect.capture.packed",),
+    "zstandard": ("dissect.capture.packed",),
     "matplotlib": ("dissect.timing",),
     "numpy": ("dissect.timing", "dissect.capture.bulk", "dissect.capture.files"),
     "cryptography": ("dissect.replay", "dissect.lab"),
