@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
+from dissect.capture.packed import MAGIC_SIZE, Unavailable, Unpacked, kind_of
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -183,20 +185,63 @@ class _Section:
         self.readable = True
 
 
+class Stopped(BaseException):
+    """Raised by `Capture.stop` out of a read that waits, and caught where that was called."""
+
+
 class _Source:
     """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds."""
 
-    __slots__ = ("_read", "base", "buffer", "chunk", "error", "position")
+    __slots__ = (
+        "_read",
+        "_stream_read",
+        "base",
+        "buffer",
+        "chunk",
+        "consumed",
+        "error",
+        "position",
+        "stopped",
+        "waiting",
+    )
 
     def __init__(self, stream: BinaryIO) -> None:
         # A buffered pipe's read(n) waits for all n bytes; read1(n) hands on what has arrived.
         read = getattr(stream, "read1", None) or stream.read
-        self._read: Callable[[int], bytes | None] = read
+        self._stream_read: Callable[[int], bytes | None] = read
+        self._read: Callable[[int], bytes | None] = self.taken
+        self.consumed = 0
+        self.stopped = False
+        self.waiting = False
         self.base = 0
         self.buffer = b""
         self.position = 0
         self.chunk = _CHUNK
         self.error: str | None = None
+
+    def taken(self, size: int) -> bytes | None:
+        """The next bytes of the stream itself, at most `size`; counted, and `stop` can end the wait."""
+        self.waiting = True
+        try:
+            if self.stopped:
+                raise Stopped
+            chunk = self._stream_read(size)
+        finally:
+            self.waiting = False
+        self.consumed += len(chunk or b"")
+        return chunk
+
+    def unpack(self, kind: str) -> None:
+        """What has been read is the beginning of compressed data: go on with what is in them."""
+        unpacked = Unpacked(kind, self.taken, self.buffer)
+        self.buffer = b""
+        self._read = unpacked.read1
+
+    def stop(self) -> None:
+        """End here as if the stream did; may be called by a signal handler while it is being read."""
+        self.stopped = True
+        if self.waiting:
+            raise Stopped
 
     @property
     def offset(self) -> int:
@@ -215,11 +260,13 @@ class _Source:
         parts = [self.buffer[self.position :]]
         self.base += self.position
         self.position = 0
-        while missing > 0:
+        while missing > 0 and not self.stopped:
             try:
                 chunk = self._read(max(self.chunk, min(missing, MAX_BLOCK)))
             except (OSError, ValueError) as error:
                 self.error = _words(error)
+                break
+            except Stopped:
                 break
             if chunk is None:
                 self.error = "the stream has nothing to read and does not wait for more (it is non-blocking)"
@@ -236,7 +283,7 @@ class Capture:
     """An open capture file: iterate it once for its frames. Made by `open_capture`.
 
     name: as the user knows the file.
-    format: "pcap" or "pcapng".
+    format: "pcap" or "pcapng". compression: "gzip", "xz", "zstd", "lz4", "bzip2" or None.
     problems: what was wrong so far, in file order (see `MAX_PROBLEMS`).
     frames: how many frames were handed out so far.
     first_ns: the earliest time of any frame so far, None before the first.
@@ -246,6 +293,7 @@ class Capture:
     def __init__(self, stream: BinaryIO, name: str, *, owned: bool) -> None:
         self.name: Final = name
         self.format = ""
+        self.compression: str | None = None
         self.problems: list[Problem] = []
         self.frames = 0
         self.first_ns: int | None = None
@@ -300,8 +348,22 @@ class Capture:
 
     @property
     def offset(self) -> int:
-        """Bytes of the file consumed so far."""
+        """Bytes of the capture used so far; of a compressed one, of what is in it."""
         return self._source.offset
+
+    @property
+    def consumed(self) -> int:
+        """Bytes of the file read so far, compressed or not, also those that are not used yet."""
+        return self._source.consumed
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called, so that the capture ends here without being at its end."""
+        return self._source.stopped
+
+    def stop(self) -> None:
+        """Let the capture end here; from a signal handler or another place than the one that reads it."""
+        self._source.stop()
 
     def not_used(self) -> str | None:
         """One line for the user: how many frames were not used, and why. None where all were."""
@@ -457,12 +519,20 @@ class Capture:
 
     def _begin(self) -> Iterator[Frame]:
         source = self._source
-        source.need(4)
+        source.need(MAGIC_SIZE)
+        kind = kind_of(source.buffer)
+        if kind is not None:
+            self.compression = kind
+            try:
+                source.unpack(kind)
+            except Unavailable as missing:
+                raise self._fatal(f"{kind} compressed, which needs {missing}") from None
+            source.need(4)
         head = source.buffer[:4]
-        if source.error is not None:
+        if source.error is not None and len(head) < 4:
             raise self._fatal(f"cannot be read: {source.error}")
         if not head:
-            raise self._fatal("an empty file")
+            raise self._fatal(f"nothing inside the {kind} data" if kind else "an empty file")
         if head == _SECTION_MAGIC:
             self.format = "pcapng"
             order = self._section_order()
@@ -738,6 +808,8 @@ class Capture:
 
     def _ended(self, what: str, size: int) -> None:
         """The file has ended before `size` more bytes: a problem unless it ended between two records."""
+        if self._source.stopped:
+            return
         if self._source.left or self._source.error is not None:
             self._problem(self._source.offset, self._cut(what, size) or "")
             self._source.position = len(self._source.buffer)
@@ -821,15 +893,6 @@ _PCAP_MAGICS: Final[dict[bytes, tuple[str, int, int]]] = {
     b"\x34\xcd\xb2\xa1": ("<", 1000, 8),
 }
 
-_COMPRESSED: Final = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"BZh": "bzip2",
-    b"PK\x03\x04": "zip",
-}
-
 _OTHER_CAPTURES: Final = {
     b"snoop\x00\x00\x00": "Solaris snoop",
     b"GMBU": "Microsoft Network Monitor 2",
@@ -841,9 +904,11 @@ _OTHER_CAPTURES: Final = {
 
 def _what_it_looks_like(head: bytes) -> str:
     """Why a file with this beginning is not read, in words."""
-    for magic, kind in _COMPRESSED.items():
-        if head.startswith(magic):
-            return f"not read yet: {kind} compressed; decompress it first"
+    kind = kind_of(head)
+    if kind is not None:
+        return f"{kind} data inside compressed data; decompress it once first"
+    if head.startswith(b"PK\x03\x04"):
+        return "not read: a zip archive; take the capture out of it first"
     for magic, kind in _OTHER_CAPTURES.items():
         if head.startswith(magic):
             return f"not read yet: a capture of {kind}; convert it to pcapng first"
