@@ -14,6 +14,8 @@ from dataclasses import replace
 
 from dissect.app import terminal
 from dissect.app.main import DIFFERENT, INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE
+from dissect.app.packets import EPILOG as PACKETS_EPILOG
+from dissect.app.packets import add_packet_arguments, open_packets
 from dissect.capture import CaptureError
 from dissect.replay.compare import Difference, Rules, RulesError, hex_line
 from dissect.replay.outcome import Outcome, Result
@@ -134,8 +136,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="connect to HOST though it is not loopback: a replay logs in, types and clicks there as the "
         "recorded client did, and may break what it meets",
     )
+    add_packet_arguments(parser)
     parser.formatter_class = RawDescriptionHelpFormatter
-    parser.epilog = EPILOG
+    parser.epilog = f"{EPILOG}\n{PACKETS_EPILOG}"
 
 
 def _seconds(text: str) -> float:
@@ -293,9 +296,10 @@ async def _play(args: Namespace, plans: list[Plan], options: Options, target: Ta
     sockets = args.parallel * len(plans)
     if raise_file_limit(sockets) < sockets + 16:
         raise terminal.Unusable(f"{sockets} sockets at once are more than this process may open")
-    tape = Tape(args.record) if args.record else None
+    packets = open_packets(args, target)
+    tape = Tape(args.record) if args.record and packets is None else None
     stop = asyncio.Event()
-    carrier = Sockets(target, tape)
+    carrier = packets or Sockets(target, tape)
 
     def interrupt() -> None:
         stop.set()
@@ -321,6 +325,8 @@ async def _play(args: Namespace, plans: list[Plan], options: Options, target: Ta
     finally:
         if tape is not None:
             tape.close()
+        if packets is not None:
+            packets.close()
     if args.repeat > 1 and not args.json:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in report.outcomes.most_common())
         print(f"{counts}; slowest {duration(report.slowest_ns)}; at most {carrier.most_open} sockets at once")

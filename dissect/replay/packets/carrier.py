@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, Self, cast
 
+from dissect.capture import PcapngWriter
 from dissect.replay.outcome import Outcome, Result
 from dissect.replay.packets.device import PacketsUnavailable, Tun, is_local
 from dissect.replay.packets.endpoint import EndedBy, Endpoint, Event, State, Why
@@ -27,27 +28,26 @@ AT_ONCE: Final = 64
 """Packets that are read at a time."""
 FIRST_PORT: Final = 1024
 
-Recorder = Callable[[int, bytes], object]
-"""Takes (ns since 1970, raw IP packet), as `PcapngWriter.write` does."""
-
 
 class Packets:
     """Connects to `target`, which is resolved, with segments of our own, once for each player.
 
     plan: what is on the wire; None: the segments of each player's own recording. record: gets every packet
-    of both sides as it was on the device. Raises PacketsUnavailable where packets cannot be had here, or
-    cannot reach the target. `close` it, or use it in a `with` block; the device ends with the process at the
-    latest.
+    of both sides as it was on the device, and is closed with it. Raises PacketsUnavailable where packets
+    cannot be had here, or cannot reach the target. `close` it, or use it in a `with` block; the device ends
+    with the process at the latest.
     """
 
     def __init__(
-        self, target: Target, plan: PacketPlan | None = None, record: Recorder | None = None
+        self, target: Target, plan: PacketPlan | None = None, record: PcapngWriter | None = None
     ) -> None:
         self.target, self.plan, self.record = target, plan, record
         self.events: list[tuple[Event, ...]] = []
         """What each connection that has ended had sent, in the order in which they ended."""
         self.address, self.port = _reachable(target)
         self.tun = Tun.open(to_loopback=self.address.startswith("127."))
+        self.most_open = 0
+        """The most connections that were open at once."""
         self._links: dict[int, _Link] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._offset = time.time_ns() - time.monotonic_ns()
@@ -67,6 +67,7 @@ class Packets:
         plan = as_recorded(player.plan.segments) if self.plan is None else self.plan
         port = self._free_port()
         link = self._links[port] = _Link(self, player, plan, port, linked)
+        self.most_open = max(self.most_open, len(self._links))
         try:
             await link.play(deadline_s)
         finally:
@@ -85,6 +86,8 @@ class Packets:
             self._loop.remove_reader(self.tun.fd)
         self._loop = None
         self.tun.close()
+        if self.record is not None:
+            self.record.close(time.monotonic_ns() + self._offset)
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +132,7 @@ class Packets:
                 continue
             path, segment = found
             if self.record is not None:
-                self.record(now + self._offset, data)
+                self.record.write(now + self._offset, data)
             addressed = self._links.get(path.target_port)
             if addressed is not None and (path.source, path.source_port) == (self.address, self.port):
                 addressed.arrived(segment, now)
@@ -138,7 +141,7 @@ class Packets:
         """Put a segment of ours on the device; what it does not take is lost, as on any wire."""
         packet = to_packet(segment, Path(self.tun.address, port, self.address, self.port))
         if self.record is not None:
-            self.record(time.monotonic_ns() + self._offset, packet)
+            self.record.write(time.monotonic_ns() + self._offset, packet)
         self.tun.send(packet)
 
 
