@@ -2,7 +2,9 @@
 """From capture files to conversations. This room knows nothing of RFB or SPICE.
 
     files          bytes of pcap and pcapng -> frames, times in integer nanoseconds
+    packed         what is in compressed files
     link           frames -> TCP segments, or why not
+    fragments      IP fragments -> whole packets
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
     bulk           the same events, many packets at once where nobody wants their bytes
@@ -38,7 +40,7 @@ from dissect.capture.conversations import (
     read,
 )
 from dissect.capture.files import Capture, CaptureError, Frame, Problem, open_capture
-from dissect.capture.link import Segment, Skipped, decode, endpoint
+from dissect.capture.link import Decoder, Segment, Skipped, decode, endpoint
 from dissect.capture.reassembly import Counters, Data, Direction, Fin, Gap
 from dissect.capture.write import PcapngWriter, TcpScript, synthesise
 
@@ -51,6 +53,7 @@ __all__ = [
     "Conversations",
     "Counters",
     "Data",
+    "Decoder",
     "Direction",
     "Ended",
     "Established",

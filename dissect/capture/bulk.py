@@ -41,8 +41,8 @@ from dissect.capture.link import (
     SYN,
     TUNNEL_PORTS,
     VLAN_TAGS,
+    Decoder,
     Segment,
-    decode,
 )
 from dissect.stream import Side
 
@@ -66,11 +66,15 @@ class Bulk:
         self.conversations: Final = conversations
         self.passed = 0
         """Packets that were passed over so far."""
+        self._decode = Decoder()
         self._sleepers = _Sleepers()
         self._touched: dict[Connection, None] = {}
 
     def read(self, capture: Capture) -> Iterator[Event]:
-        """All events of a capture but those of its end; frames that are not used are counted in `skipped`."""
+        """All events of a capture but those of its end; frames that are not used are counted in `skipped`.
+
+        The next capture may follow: a conversation goes on in it, and a packet whose fragments do.
+        """
         capture.read_ahead(READ_AHEAD)
         most = FIRST_RUN
         while True:
@@ -94,8 +98,9 @@ class Bulk:
             yield from events
             self._lay_down()
 
-    def finish(self, end_ns: int | None = None) -> Iterator[Event]:
-        """Wake all that sleeps, and end everything that is still open."""
+    def finish(self, capture: Capture, end_ns: int | None = None) -> Iterator[Event]:
+        """Wake all that sleeps, and end everything that is still open; `capture` was the last one."""
+        self._decode.finish(capture.skipped)
         events: list[Event] = []
         for connection in self._sleepers.all():
             self._sleepers.wake(connection, events)
@@ -105,11 +110,9 @@ class Bulk:
     # -- one packet
 
     def _frame(self, capture: Capture, frame: Frame, events: list[Event]) -> None:
-        segment = decode(frame)
-        if isinstance(segment, Segment):
+        segment = self._decode(frame, capture.skipped)
+        if segment is not None:
             self._push(segment, events)
-        else:
-            capture.skipped[segment.reason] += 1
 
     def _push(self, segment: Segment, events: list[Event]) -> None:
         find = self.conversations.find
@@ -148,14 +151,12 @@ class Bulk:
         halves = self._sleepers.find(heads)
         unusual: dict[int, Segment] = {}
         for index in np.flatnonzero(heads.unusual).tolist():
-            decoded = decode(run.frame(index))
-            if isinstance(decoded, Segment):
+            decoded = self._decode(run.frame(index), capture.skipped)
+            if decoded is not None:
                 unusual[index] = decoded
                 half = self.conversations.find((decoded.src, decoded.sport, decoded.dst, decoded.dport))
                 if half is not None and half.connection.slot is not None:
                     halves[index] = 2 * half.connection.slot + (half.side is Side.SERVER)
-            else:
-                capture.skipped[decoded.reason] += 1
         quiet = self._sleepers.quiet(heads, halves, run.times)
         passed = int(np.count_nonzero(quiet))
         if passed:

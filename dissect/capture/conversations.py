@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from dissect.capture.files import Capture
-from dissect.capture.link import ACK, FIN, RST, SYN, Segment, decode, endpoint
+from dissect.capture.link import ACK, FIN, RST, SYN, Decoder, Segment, endpoint
 from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item
 from dissect.stream import Side
 
@@ -542,12 +542,12 @@ def read(capture: Capture) -> Iterator[Event]:
     """
     conversations = Conversations()
     push = conversations.push
+    decoder = Decoder()
     for frame in capture:
-        segment = decode(frame)
-        if isinstance(segment, Segment):
+        segment = decoder(frame, capture.skipped)
+        if segment is not None:
             yield from push(segment)
-        else:
-            capture.skipped[segment.reason] += 1
+    decoder.finish(capture.skipped)
     yield from conversations.finish(capture.end_ns)
 
 

@@ -49,7 +49,7 @@ def quickly(capture: Capture) -> tuple[list[str], int]:
 
     def events() -> Iterator[Event]:
         yield from quick.read(capture)
-        yield from quick.finish(capture.end_ns)
+        yield from quick.finish(capture, capture.end_ns)
 
     return [json.dumps(found.verdict.to_json("")) for found in dissect(events(), records=False)], quick.passed
 
@@ -317,7 +317,7 @@ def test_what_has_passed_is_said() -> None:
             event.conversation.aside = True
             _count(event, found)
         ended = []
-        for event in quick.finish(capture.end_ns):
+        for event in quick.finish(capture, capture.end_ns):
             _count(event, found)
             ended.append(event.conversation)
     with open_capture(io.BytesIO(data), "x") as capture:

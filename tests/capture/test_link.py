@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissect.capture import Frame, Segment, Skipped, decode, endpoint, link, synthesise
+from dissect.capture import Decoder, Frame, Segment, Skipped, decode, endpoint, link, synthesise
 
 A4, B4 = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
 A6, B6 = bytes(15) + b"\1", bytes(15) + b"\2"
@@ -61,7 +63,16 @@ def test_link_layers(linktype: int, data: bytes, expected: Segment) -> None:
         (1, MACS + b"\x08\x06" + bytes(28), "ARP"),
         (1, MACS + b"\x12\x34", "Ethernet type 0x1234"),
         (1, MACS + b"\x00\x26\x42\x42\x03", "no IP (IEEE 802.3 length or LLC)"),
-        (1, MACS + b"\x88\x47" + bytes(4) + TCP4, "MPLS (not read yet)"),
+        (1, MACS + b"\x88\x47" + bytes(9), "frame ends inside the MPLS labels"),
+        (
+            1,
+            MACS + b"\x88\x47" + b"\0\0\1\xff" + b"\x90" * 40,
+            "MPLS with neither IP nor an Ethernet control word",
+        ),
+        (1, MACS + b"\x88\x63" + bytes(40), "PPPoE discovery"),
+        (1, MACS + b"\x88\x64" + b"\x11\x09" + bytes(40), "PPPoE that carries no data"),
+        (1, MACS + b"\x88\x64" + b"\x11\0\0\1\0\x30\xc0\x21" + bytes(40), "PPP protocol 0xc021"),
+        (1, MACS + b"\x88\x64\x11", "frame ends inside the PPPoE header"),
         (1, MACS, "frame ends inside the link header"),
         (1, MACS + b"\x81\x00\x00", "frame ends inside the link header"),
         (113, bytes(15), "frame ends inside the link header"),
@@ -90,7 +101,10 @@ def test_link_layers(linktype: int, data: bytes, expected: Segment) -> None:
     ],
 )
 def test_what_is_no_tcp_segment_says_why(linktype: int, data: bytes, reason: str) -> None:
-    assert decode(frame(data, linktype)) == Skipped(reason)
+    decoded = decode(frame(data, linktype))
+    assert isinstance(decoded, Skipped)
+    assert decoded.reason.startswith(reason)
+    assert decoded.frames == 1
 
 
 def ip4_options(packet: bytes, options: bytes) -> bytes:
@@ -216,7 +230,7 @@ def packets(draw: st.DrawFn) -> bytes:
 @given(packets(), st.integers(0, 5))
 def test_both_ways_give_the_same_answer(data: bytes, more: int) -> None:
     one = frame(data, length=len(data) + more)
-    assert decode(one) == link._by_dpkt(one, data, 0)
+    assert decode(one) == link._by_dpkt(link._Packet(one, data, one.length, None), 0)
 
 
 LINKTYPES = [0, 1, 12, 14, 101, 108, 113, 228, 229, 276, 7]
@@ -250,3 +264,158 @@ def test_any_frame_is_a_segment_or_a_reason(
     else:
         assert answer.missing >= 0
         assert answer.payload in one.data
+
+
+# --- tunnels
+
+
+def ip4(protocol: int, payload: bytes, *, fragment: int = 0x4000, ident: int = 7) -> bytes:
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(payload), ident, fragment, 64, protocol, 0)
+    return head + b"\x01\x01\x01\x01\x02\x02\x02\x02" + payload
+
+
+def ip6(protocol: int, payload: bytes) -> bytes:
+    return struct.pack(">IHBB", 6 << 28, len(payload), protocol, 64) + bytes(31) + b"\x09" + payload
+
+
+def udp(port: int, payload: bytes) -> bytes:
+    return struct.pack(">HHHH", 50000, port, 8 + len(payload), 0) + payload
+
+
+ETHERNET4 = MACS + b"\x08\x00" + TCP4
+ETHERNET6 = MACS + b"\x81\x00\x00\x05\x86\xdd" + TCP6
+VXLAN = b"\x08\0\0\0\0\0\x2a\0"
+
+TUNNELS = {
+    "MPLS": (1, MACS + b"\x88\x47" + b"\0\1\0\x40" + b"\0\2\1\x40" + TCP4, W4),
+    "MPLS with IPv6": (1, MACS + b"\x88\x48" + b"\0\2\1\x40" + TCP6, W6),
+    "Ethernet over MPLS": (1, MACS + b"\x88\x47" + b"\0\2\1\x40" + bytes(4) + ETHERNET4, W4),
+    "PPPoE": (1, MACS + b"\x88\x64" + b"\x11\0\0\1" + b"\0\x31\0\x21" + TCP4, W4),
+    "PPPoE with IPv6, in a VLAN": (
+        1, MACS + b"\x81\0\0\5\x88\x64" + b"\x11\0\0\1\0\x31\0\x57" + TCP6, W6,
+    ),
+    "PPPoE, protocol number of one byte": (1, MACS + b"\x88\x64\x11\0\0\1\0\x30\x21" + TCP4, W4),
+    "IP in IP": (101, ip4(4, TCP4), W4),
+    "IPv6 in IPv4": (101, ip4(41, TCP6), W6),
+    "IPv4 in IPv6": (101, ip6(4, TCP4), W4),
+    "IPv6 in IPv6": (101, ip6(41, TCP6), W6),
+    "GRE": (101, ip4(47, b"\0\0\x08\x00" + TCP4), W4),
+    "GRE with key, checksum and number": (101, ip4(47, b"\xb0\0\x86\xdd" + bytes(12) + TCP6), W6),
+    "GRE with Ethernet": (101, ip4(47, b"\x20\0\x65\x58" + bytes(4) + ETHERNET6), W6),
+    "GRE with MPLS": (101, ip4(47, b"\0\0\x88\x47" + b"\0\2\1\x40" + TCP4), W4),
+    "ERSPAN I": (101, ip4(47, b"\0\0\x88\xbe" + ETHERNET4), W4),
+    "ERSPAN II": (101, ip4(47, b"\x10\0\x88\xbe" + bytes(4) + bytes(8) + ETHERNET4), W4),
+    "ERSPAN III": (101, ip4(47, b"\x10\0\x22\xeb" + bytes(4) + bytes(12) + ETHERNET4), W4),
+    "ERSPAN III with a platform's own": (
+        101, ip4(47, b"\x10\0\x22\xeb" + bytes(4) + bytes(11) + b"\1" + bytes(8) + ETHERNET4), W4,
+    ),
+    "VXLAN": (101, ip4(17, udp(4789, VXLAN + ETHERNET4)), W4),
+    "VXLAN on Linux's port, over IPv6": (101, ip6(17, udp(8472, VXLAN + ETHERNET6)), W6),
+    "GENEVE": (101, ip4(17, udp(6081, b"\0\0\x65\x58" + bytes(4) + ETHERNET4)), W4),
+    "GENEVE with options and IP": (101, ip4(17, udp(6081, b"\2\0\x86\xdd" + bytes(4) + bytes(8) + TCP6)), W6),
+    "VXLAN in GRE in IPv6": (101, ip6(47, b"\0\0\x08\0" + ip4(17, udp(4789, VXLAN + ETHERNET6))), W6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TUNNELS)
+def test_tunnels(name: str) -> None:
+    linktype, data, expected = TUNNELS[name]
+    assert decode(frame(data, linktype)) == expected
+    for size in range(len(data) - 8):  # cut anywhere: less of the payload, or a reason; never an exception
+        decoded = decode(frame(data[:size], linktype, length=len(data)))
+        assert isinstance(decoded, Skipped) or decoded.missing
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (ip4(47, b"\x30\x01\x88\x0b" + bytes(40)), "GRE version 1 (PPTP, not read)"),
+        (ip4(47, b"\x40\0\x08\0" + bytes(40)), "GRE with source routing (not read)"),
+        (ip4(17, udp(4789, bytes(40))), "UDP"),
+        (ip4(17, udp(53, bytes(40))), "UDP"),
+        (ip4(4, ip4(4, ip4(4, ip4(4, ip4(4, ip4(4, ip4(4, ip4(4, ip4(4, TCP4))))))))), "more than 8 tunnels"),
+    ],
+)
+def test_tunnels_that_are_not_followed_say_why(data: bytes, reason: str) -> None:
+    decoded = decode(frame(data))
+    assert isinstance(decoded, Skipped)
+    assert decoded.reason.startswith(reason)
+
+
+# --- fragments
+
+
+def pieces(packet: bytes, *cuts: int) -> list[bytes]:
+    """The fragments of an IPv4 packet of 20 bytes of header, cut after so many bytes of payload each."""
+    body, ends = packet[20:], [*cuts, len(packet) - 20]
+    out = []
+    for start, end in zip([0, *cuts], ends, strict=True):
+        more = 0x2000 if end < len(body) else 0
+        head = packet[:2] + struct.pack(">H", 20 + end - start) + packet[4:6]
+        out.append(head + struct.pack(">H", more | start // 8) + packet[8:20] + body[start:end])
+    return out
+
+
+def put_together(frames: list[bytes], **options: int) -> tuple[list[Segment], dict[str, int]]:
+    skipped: Counter[str] = Counter()
+    decoder = Decoder()
+    found = [decoder(frame(data, **options), skipped) for data in frames]
+    decoder.finish(skipped)
+    return [one for one in found if one is not None], dict(skipped)
+
+
+LONG = synthesise(A4, 1111, B4, 2222, 77, 88, 0x18, bytes(range(256)) * 4)
+WHOLE = want(payload=bytes(range(256)) * 4)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_fragments_in_any_order(order: tuple[int, ...]) -> None:
+    parts = pieces(LONG, 400, 800)
+    assert put_together([parts[index] for index in order]) == ([WHOLE], {})
+
+
+def test_fragments_again_overlapping_and_of_two_packets() -> None:
+    first, second, third = pieces(LONG, 400, 800)
+    other = [data[:4] + b"\0\x63" + data[6:] for data in pieces(LONG, 24)]
+    assert put_together([first, other[0], first, second, other[1], second, third]) == ([WHOLE, WHOLE], {})
+    wide = pieces(LONG, 808)[0]
+    assert put_together([wide, second, third]) == ([WHOLE], {})
+
+
+def test_a_fragment_alone_is_counted() -> None:
+    first, second, third = pieces(LONG, 400, 800)
+    assert put_together([first, third]) == ([], {"IP fragment without the others": 2})
+    assert put_together([second]) == ([], {"IP fragment without the others": 1})
+    datagram = ip4(17, udp(53, bytes(800)))
+    assert put_together(pieces(datagram, 400)) == ([], {"UDP": 2})
+
+
+def test_fragments_that_a_snaplen_cut() -> None:
+    """The header is in the first; how much is missing is known."""
+    parts = pieces(LONG, 400, 800)
+    cut = [frame(data[:100], length=len(data)) for data in parts]
+    skipped: Counter[str] = Counter()
+    decoder = Decoder()
+    found = [decoder(one, skipped) for one in cut]
+    assert found[:2] == [None, None]
+    assert found[2] == want(payload=(bytes(range(256)) * 4)[:60], missing=1024 - 60)
+
+
+def test_fragments_of_ipv6() -> None:
+    body = synthesise(A6, 1111, B6, 2222, 77, 88, 0x18, bytes(1000))[40:]
+    head = struct.pack(">IHBB", 6 << 28, 0, 0, 64) + A6 + B6
+
+    def part(start: int, end: int) -> bytes:
+        more = end < len(body)
+        fragment_header = struct.pack(">BxHI", 6, start | more, 5)
+        payload = bytes([44, 0, 1, 4, 0, 0, 0, 0]) + fragment_header + body[start:end]
+        return head[:4] + struct.pack(">H", len(payload)) + head[6:] + payload
+
+    parts = [part(0, 504), part(504, len(body))]
+    expected = want(A6, B6, bytes(1000))
+    assert put_together(parts) == ([expected], {})
+    assert put_together(parts[::-1]) == ([expected], {})
+
+
+def test_a_tunnel_in_fragments() -> None:
+    assert put_together(pieces(ip4(17, udp(4789, VXLAN + ETHERNET4)), 48)) == ([W4], {})
