@@ -35,7 +35,8 @@ LIBRARIES = {
     "lz4": ("dissect.capture.packed",),
     "zstandard": ("dissect.capture.packed",),
     "matplotlib": ("dissect.timing",),
-    "numpy": ("dissect.timing", "dissect.capture.bulk", "dissect.capture.files"),
+    "numpy": ("dissect.timing", "dissect.rfb.pixels", "dissect.capture.bulk", "dissect.capture.files"),
+    "PIL": ("dissect.rfb.pixels",),  # JPEG and PNG rectangles, and the pictures that are written
     "cryptography": ("dissect.replay", "dissect.lab"),
     "tomli_w": ("dissect.lab.collection",),
 }

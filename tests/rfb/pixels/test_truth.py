@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pixel truth: the screen rebuilt from the stream is the server's own screenshot of that moment."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dissect.lab.lab import Lab, Running
+from dissect.rfb import messages as m
+from dissect.stream.records import Message
+from tests.rfb.pixels.viewer import FORMATS, Viewer, pictures, reduced
+from tests.rfb.pixels.x11 import Picture, XClient
+
+RAW, COPY_RECT, RRE, CORRE, HEXTILE, ZLIB, TIGHT, ULTRA, ZRLE = 0, 1, 2, 4, 5, 6, 7, 9, 16
+CURSOR, TIGHT_PNG, DESKTOP_SIZE = -239, -260, -223
+EXTENDED_DESKTOP_SIZE, BEST_QUALITY = -308, -23
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server on an X display; `half` is how it rounds to fewer levels."""
+
+    peer: str
+    half: int
+    encodings: tuple[int, ...]
+    copies: bool = True
+    """Whether it sends a copy as one."""
+    arguments: tuple[str, ...] = ()
+
+
+SERVERS = [
+    Server("xtigervnc", 128, (RAW, RRE, HEXTILE, TIGHT, ZRLE)),
+    Server("xtightvnc", 127, (RAW, RRE, CORRE, HEXTILE, ZLIB, TIGHT)),
+    Server(
+        "x11vnc",
+        127,
+        (RAW, RRE, CORRE, HEXTILE, ZLIB, TIGHT, ULTRA, ZRLE),
+        copies=False,
+        arguments=("-wait", "5", "-defer", "1"),
+    ),
+]
+ROWS = [
+    pytest.param(server, encoding, marks=pytest.mark.peer(server.peer), id=f"{server.peer} {encoding}")
+    for server in SERVERS
+    for encoding in server.encodings
+]
+
+
+@contextmanager
+def opened(lab: Lab, running: Running) -> Iterator[tuple[XClient, Viewer]]:
+    assert running.port is not None
+    assert running.xauthority is not None
+    assert running.display is not None
+    with XClient(running.display, running.xauthority) as x, Viewer(running.host, running.port) as viewer:
+        yield x, viewer
+
+
+@pytest.mark.parametrize(("server", "encoding"), ROWS)
+def test_the_screen_is_the_screenshot(server: Server, encoding: int) -> None:
+    with Lab() as lab:
+        running = lab.start(server.peer, arguments=server.arguments)
+        with opened(lab, running) as (x, viewer):
+            viewer.want([encoding, COPY_RECT, CURSOR])
+            for bits in (32, 16, 8, 32):
+                viewer.send(m.SetPixelFormat(pixel_format=FORMATS[bits]))
+                incremental = False
+
+                def wanted(bits: int = bits) -> Picture:
+                    return reduced(x.screenshot(), bits, server.half)
+
+                for picture in pictures(x.width, x.height):
+                    x.draw(picture)
+                    x.fill((255, 128, 3), 20, 30, 70, 40)
+                    x.copy(10, 20, 14, 31, 100, 60)
+                    viewer.shows(wanted, incremental=incremental)
+                    incremental = True
+                x.copy(0, 0, 40, 17, 90, 80)
+                viewer.shows(wanted)
+            assert viewer.encodings[encoding] > 3
+            assert viewer.encodings[COPY_RECT] >= 4 or not server.copies
+            assert not viewer.violations()
+            assert viewer.renderer.whole
+
+
+class Monitor:
+    """QEMU's monitor: run the machine, stop it, take a screenshot."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(str(path))
+        self._answer()
+
+    def say(self, command: str) -> None:
+        self._socket.sendall(command.encode() + b"\n")
+        self._answer()
+
+    def screenshot(self, path: Path) -> Picture:
+        self.say(f"screendump {path}")
+        kind, size, most, data = path.read_bytes().split(b"\n", 3)
+        assert (kind, most) == (b"P6", b"255")
+        width, height = map(int, size.split())
+        return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+    def _answer(self) -> None:
+        said = b""
+        while not said.endswith(b"(qemu) "):
+            piece = self._socket.recv(4096)
+            assert piece, said
+            said += piece
+
+
+@pytest.mark.parametrize("encoding", [RAW, HEXTILE, ZLIB, TIGHT, TIGHT_PNG, ZRLE])
+@pytest.mark.peer("qemu-vnc")
+def test_the_screen_of_a_guest_is_the_screendump(encoding: int, tmp_path: Path) -> None:
+    """QEMU's firmware draws; the machine is stopped whenever screen and screendump are compared."""
+    with Lab() as lab:
+        where = tmp_path / "monitor"
+        running = lab.start("qemu-vnc", arguments=["-monitor", f"unix:{where},server=on,wait=off"])
+        assert running.port is not None
+        monitor = Monitor(where)
+        with Viewer(running.host, running.port) as viewer:
+            viewer.want([encoding, DESKTOP_SIZE])
+            for bits in (32, 16, 8, 32):
+                viewer.send(m.SetPixelFormat(pixel_format=FORMATS[bits]))
+                monitor.say("system_reset")
+                monitor.say("cont")
+                time.sleep(0.4)
+                monitor.say("stop")
+                screenshot = monitor.screenshot(tmp_path / "screen.ppm")
+                viewer.shows(partial(reduced, screenshot, bits, None), incremental=False)
+            assert len(np.unique(screenshot.reshape(-1, 3), axis=0)) > 1, "the guest has drawn nothing"
+            assert viewer.encodings[encoding] > 3
+            assert not viewer.violations()
+            assert viewer.renderer.whole
+
+
+@pytest.mark.peer("xtigervnc")
+def test_jpeg_is_near_the_screenshot() -> None:
+    """At the best quality: on average less than 2 of 255 levels off, and nowhere more than 40."""
+    with Lab() as lab, opened(lab, lab.start("xtigervnc")) as (x, viewer):
+        viewer.want([TIGHT, CURSOR, BEST_QUALITY])
+        x.draw(pictures(x.width, x.height)[0])
+        wanted = x.screenshot()
+        viewer.ask(incremental=False)
+        viewer._until(
+            lambda: any(isinstance(one, Message) and b"\xff\xd8\xff" in one.raw for one in viewer.records)
+        )
+        assert viewer.renderer.screen is not None
+        error = np.abs(viewer.renderer.screen.astype(int) - wanted)
+        assert 0 < error.mean() < 2
+        assert error.max() <= 40
+        assert viewer.renderer.whole
+
+
+@pytest.mark.peer("xtigervnc")
+def test_the_screen_after_it_became_larger() -> None:
+    with Lab() as lab, opened(lab, lab.start("xtigervnc")) as (x, viewer):
+        viewer.want([ZRLE, CURSOR, EXTENDED_DESKTOP_SIZE])
+        x.draw(pictures(x.width, x.height)[1])
+        viewer.shows(x.screenshot, incremental=False)
+        screen = m.Screen(id=1, width=200, height=140)
+        viewer.send(m.SetDesktopSize(width=200, height=140, screens=[screen]))
+        viewer._until(lambda: viewer.renderer.screen is not None and viewer.renderer.screen.shape[1] == 200)
+        assert running_size(x) == (200, 140)
+        x.draw(pictures(200, 140)[1])
+        viewer.shows(x.screenshot, incremental=False)
+        assert viewer.renderer.whole
+
+
+def running_size(x: XClient) -> tuple[int, int]:
+    """The size of the root window now; later screenshots have it."""
+    x.measure()
+    return x.width, x.height
