@@ -229,8 +229,76 @@ def message_name(channel: int, side: Side, number: int) -> str | None:
     return own.get(number) or MESSAGES[COMMON][side].get(number)
 
 
-# --- Enumerations (spice.proto)
+# --- Enumerations (spice.proto, enums.h)
+
+
+def _numbered(names: str, first: int = 0) -> dict[int, str]:
+    return {first + index: name for index, name in enumerate(names.split())}
+
 
 MOUSE_MODES: Mapping[int, str] = {1: "SERVER", 2: "CLIENT", 3: "SERVER|CLIENT"}
 NOTIFY_SEVERITIES: Mapping[int, str] = {0: "INFO", 1: "WARN", 2: "ERROR"}
 NOTIFY_VISIBILITIES: Mapping[int, str] = {0: "LOW", 1: "MEDIUM", 2: "HIGH"}
+DATA_COMPRESSIONS: Mapping[int, str] = _numbered("NONE LZ4")
+CLIP_TYPES: Mapping[int, str] = _numbered("NONE RECTS")
+VIDEO_CODECS: Mapping[int, str] = _numbered("MJPEG VP8 H264 VP9 H265", 1)
+BRUSH_TYPES: Mapping[int, str] = _numbered("NONE SOLID PATTERN")
+IMAGE_TYPES: Mapping[int, str] = {
+    **_numbered("BITMAP QUIC RESERVED"),
+    **_numbered(
+        "LZ_PLT LZ_RGB GLZ_RGB FROM_CACHE SURFACE JPEG FROM_CACHE_LOSSLESS ZLIB_GLZ_RGB JPEG_ALPHA LZ4", 100
+    ),
+}
+IMAGE_COMPRESSIONS: Mapping[int, str] = _numbered("INVALID OFF AUTO_GLZ AUTO_LZ QUIC GLZ LZ LZ4")
+BITMAP_FORMATS: Mapping[int, str] = _numbered(
+    "INVALID 1BIT_LE 1BIT_BE 4BIT_LE 4BIT_BE 8BIT 16BIT 24BIT 32BIT RGBA 8BIT_A"
+)
+IMAGE_SCALE_MODES: Mapping[int, str] = _numbered("INTERPOLATE NEAREST")
+SURFACE_FORMATS: Mapping[int, str] = {
+    0: "INVALID",
+    1: "1_A",
+    8: "8_A",
+    16: "16_555",
+    32: "32_xRGB",
+    80: "16_565",
+    96: "32_ARGB",
+}
+RESOURCE_TYPES: Mapping[int, str] = _numbered("INVALID PIXMAP")
+CURSOR_TYPES: Mapping[int, str] = _numbered("ALPHA MONO COLOR4 COLOR8 COLOR16 COLOR24 COLOR32")
+AUDIO_DATA_MODES: Mapping[int, str] = _numbered("INVALID RAW CELT_0_5_1 OPUS")
+AUDIO_FORMATS: Mapping[int, str] = _numbered("INVALID S16")
+SMARTCARD_MESSAGES: Mapping[int, str] = _numbered(
+    "Init Error ReaderAdd ReaderRemove ATR CardRemove APDU Flush FlushComplete", 1
+)
+"""vsc_message_type (spice.proto); libcacard's vscard_common.h."""
+PORT_EVENTS: Mapping[int, str] = _numbered("OPENED CLOSED BREAK")
+"""SPICE_PORT_EVENT_* (protocol.h)."""
+
+# --- Flags: number of the bit -> name (spice.proto lists them so; enums.h has the masks)
+
+MIGRATE_FLAGS: Mapping[int, str] = _bits("NEED_FLUSH NEED_DATA_TRANSFER")
+COMPOSITE_FLAGS: Mapping[int, str] = _bits(
+    "OP0 OP1 OP2 OP3 OP4 OP5 OP6 OP7 SRC_FILTER0 SRC_FILTER1 SRC_FILTER2 MASK_FILTER0 MASK_FITLER1 "
+    "MASK_FILTER2 SRC_REPEAT0 SRC_REPEAT1 MASK_REPEAT0 MASK_REPEAT1 COMPONENT_ALPHA HAS_MASK "
+    "HAS_SRC_TRANSFORM HAS_MASK_TRANSFORM SOURCE_OPAQUE MASK_OPAQUE DEST_OPAQUE"
+)
+"""MASK_FITLER1 is spelled so in spice.proto and enums.h."""
+COMPOSITE_HAS_MASK, COMPOSITE_HAS_SRC_TRANSFORM, COMPOSITE_HAS_MASK_TRANSFORM = 1 << 19, 1 << 20, 1 << 21
+PATH_FLAGS: Mapping[int, str] = {0: "BEGIN", 1: "END", 3: "CLOSE", 4: "BEZIER"}
+STREAM_FLAGS: Mapping[int, str] = _bits("TOP_DOWN")
+MASK_FLAGS: Mapping[int, str] = _bits("INVERS")
+IMAGE_FLAGS: Mapping[int, str] = _bits("CACHE_ME HIGH_BITS_SET CACHE_REPLACE_ME")
+BITMAP_FLAGS: Mapping[int, str] = _bits("PAL_CACHE_ME PAL_FROM_CACHE TOP_DOWN")
+JPEG_ALPHA_FLAGS: Mapping[int, str] = _bits("TOP_DOWN")
+ROPD_FLAGS: Mapping[int, str] = _bits(
+    "INVERS_SRC INVERS_BRUSH INVERS_DEST OP_PUT OP_OR OP_AND OP_XOR OP_BLACKNESS OP_WHITENESS OP_INVERS "
+    "INVERS_RES"
+)
+LINE_FLAGS: Mapping[int, str] = {2: "START_WITH_GAP", 3: "STYLED"}
+STRING_FLAGS: Mapping[int, str] = _bits("RASTER_A1 RASTER_A4 RASTER_A8 RASTER_TOP_DOWN")
+SURFACE_FLAGS: Mapping[int, str] = _bits("PRIMARY STREAMING_MODE")
+ALPHA_FLAGS: Mapping[int, str] = _bits("DEST_HAS_ALPHA SRC_SURFACE_HAS_ALPHA")
+GL_SCANOUT_FLAGS: Mapping[int, str] = _bits("Y0TOP")
+CURSOR_FLAGS: Mapping[int, str] = _bits("NONE CACHE_ME FROM_CACHE")
+KEYBOARD_MODIFIERS: Mapping[int, str] = _bits("SCROLL_LOCK NUM_LOCK CAPS_LOCK")
+MOUSE_BUTTON_MASK: Mapping[int, str] = _bits("LEFT MIDDLE RIGHT UP DOWN SIDE EXTRA")

@@ -46,12 +46,27 @@ def beginning(numbers: Mapping[str, int], prefix: str) -> dict[int, str]:
         ("SPICE_NOTIFY_SEVERITY_", constants.NOTIFY_SEVERITIES),
         ("SPICE_NOTIFY_VISIBILITY_", constants.NOTIFY_VISIBILITIES),
         ("SPICE_MOUSE_BUTTON_", MOUSE_BUTTONS),
+        ("SPICE_DATA_COMPRESSION_TYPE_", constants.DATA_COMPRESSIONS),
+        ("SPICE_CLIP_TYPE_", constants.CLIP_TYPES),
+        ("SPICE_VIDEO_CODEC_TYPE_", constants.VIDEO_CODECS),
+        ("SPICE_BRUSH_TYPE_", constants.BRUSH_TYPES),
+        ("SPICE_IMAGE_TYPE_", constants.IMAGE_TYPES),
+        ("SPICE_IMAGE_COMPRESSION_", constants.IMAGE_COMPRESSIONS),
+        ("SPICE_BITMAP_FMT_", constants.BITMAP_FORMATS),
+        ("SPICE_IMAGE_SCALE_MODE_", constants.IMAGE_SCALE_MODES),
+        ("SPICE_SURFACE_FMT_", constants.SURFACE_FORMATS),
+        ("SPICE_RES_TYPE_", constants.RESOURCE_TYPES),
+        ("SPICE_CURSOR_TYPE_", constants.CURSOR_TYPES),
+        ("SPICE_AUDIO_DATA_MODE_", constants.AUDIO_DATA_MODES),
+        ("SPICE_AUDIO_FMT_", constants.AUDIO_FORMATS),
     ],
 )
 def test_enumerations(enums: dict[str, int], prefix: str, ours: Mapping[int, str]) -> None:
     theirs = beginning(enums, prefix)
     theirs = {
-        number: name for number, name in theirs.items() if "ENUM_END" not in name and "MASK_" not in name
+        number: name.removesuffix(" SPICE_GNUC_DEPRECATED")
+        for number, name in theirs.items()
+        if "ENUM_END" not in name and "MASK_" not in name
     }
     assert dict(ours) == theirs
 
@@ -60,9 +75,42 @@ def test_flags(enums: dict[str, int]) -> None:
     modes = {name: number for number, name in constants.MOUSE_MODES.items()}
     assert modes["SERVER"] == enums["SPICE_MOUSE_MODE_SERVER"]
     assert modes["CLIENT"] == enums["SPICE_MOUSE_MODE_CLIENT"]
-    flags = base.SpiceMsgMigrate.layout().fields["flags"].i2s
-    assert flags[enums["SPICE_MIGRATE_NEED_FLUSH"]] == "NEED_FLUSH"
-    assert flags[enums["SPICE_MIGRATE_NEED_DATA_TRANSFER"]] == "NEED_DATA_TRANSFER"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "ours"),
+    [
+        ("SPICE_MIGRATE_", constants.MIGRATE_FLAGS),
+        ("SPICE_COMPOSITE_", constants.COMPOSITE_FLAGS),
+        ("SPICE_PATH_", constants.PATH_FLAGS),
+        ("SPICE_STREAM_FLAGS_", constants.STREAM_FLAGS),
+        ("SPICE_MASK_FLAGS_", constants.MASK_FLAGS),
+        ("SPICE_IMAGE_FLAGS_", constants.IMAGE_FLAGS),
+        ("SPICE_BITMAP_FLAGS_", constants.BITMAP_FLAGS),
+        ("SPICE_JPEG_ALPHA_FLAGS_", constants.JPEG_ALPHA_FLAGS),
+        ("SPICE_ROPD_", constants.ROPD_FLAGS),
+        ("SPICE_LINE_FLAGS_", constants.LINE_FLAGS),
+        ("SPICE_STRING_FLAGS_", constants.STRING_FLAGS),
+        ("SPICE_SURFACE_FLAGS_", constants.SURFACE_FLAGS),
+        ("SPICE_ALPHA_FLAGS_", constants.ALPHA_FLAGS),
+        ("SPICE_GL_SCANOUT_FLAGS_", constants.GL_SCANOUT_FLAGS),
+        ("SPICE_CURSOR_FLAGS_", constants.CURSOR_FLAGS),
+        ("SPICE_KEYBOARD_MODIFIER_FLAGS_", constants.KEYBOARD_MODIFIERS),
+        ("SPICE_MOUSE_BUTTON_MASK_", constants.MOUSE_BUTTON_MASK),
+    ],
+)
+def test_every_flag(enums: dict[str, int], prefix: str, ours: Mapping[int, str]) -> None:
+    theirs = {
+        name.removeprefix(prefix): number
+        for name, number in enums.items()
+        if name.startswith(prefix) and name.removeprefix(prefix) not in ("MASK", "FLAGS_MASK")
+    }
+    assert {name: 1 << bit for bit, name in ours.items()} == theirs
+
+
+def test_the_events_of_a_port(protocol: str) -> None:
+    theirs = beginning(headers.enums(protocol), "SPICE_PORT_EVENT_")
+    assert theirs == dict(constants.PORT_EVENTS)
 
 
 def test_channels(enums: dict[str, int]) -> None:

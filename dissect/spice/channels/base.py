@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from scapy.fields import (
     ByteField,
     FieldLenField,
+    FieldListField,
     LEIntEnumField,
     LEIntField,
     LELongField,
@@ -20,6 +21,7 @@ from scapy.fields import (
 )
 
 from dissect.spice import constants
+from dissect.spice.fields import BodyLayout, LEIntFlagsField, SpicePacket
 from dissect.stream.layout import ProtocolPacket, RestField, TextField
 from dissect.stream.side import Side
 
@@ -56,9 +58,10 @@ for _channel, _sides in constants.MESSAGES.items():
             _KEYS.setdefault(_name, []).append((_channel, _side, _number))
 
 
-class SpiceMessage(ProtocolPacket):
+class SpiceMessage(SpicePacket):
     """Base of every message body. A subclass with a standard `name` is registered by it."""
 
+    _maker = BodyLayout
     keys: ClassVar[tuple[Key, ...]] = ()
 
     @classmethod
@@ -101,9 +104,7 @@ class SpiceMsgMigrate(SpiceMessage):
     """Server: the channel moves to another host."""
 
     name = "SPICE_MSG_MIGRATE"
-    fields_desc = [
-        LEIntEnumField("flags", 0, {0: "none", 1: "NEED_FLUSH", 2: "NEED_DATA_TRANSFER", 3: "both"}),
-    ]
+    fields_desc = [LEIntFlagsField("flags", 0, constants.MIGRATE_FLAGS)]
 
 
 class SpiceMsgMigrateData(SpiceMessage):
@@ -153,6 +154,34 @@ class SpiceMsgNotify(SpiceMessage):
         FieldLenField("message_len", None, length_of="message", fmt="<I"),
         TextField("message", b"", length_from=lambda p: p.message_len),
         RestField("after_message", b""),
+    ]
+
+
+class SpiceMsgList(SpiceMessage):
+    """Server: nothing but a list of sub-messages: how many, where each begins, then they themselves."""
+
+    name = "SPICE_MSG_LIST"
+    fields_desc = [
+        FieldLenField("size", None, count_of="sub_messages", fmt="<H"),
+        FieldListField("sub_messages", [], LEIntField("", 0), count_from=lambda p: p.size, max_count=65535),
+        RestField("listed", b""),
+    ]
+
+
+class SpiceSubMessage(SpicePacket):
+    """6 bytes before each body in a list. protocol.h."""
+
+    name = "SpiceSubMessage"
+    fields_desc = [LEShortField("type", 0), LEIntField("size", 0)]
+
+
+class SpiceSubMessageList(SpicePacket):
+    """How many sub-messages, and the offset of each from the first byte of the body. protocol.h."""
+
+    name = "SpiceSubMessageList"
+    fields_desc = [
+        FieldLenField("size", None, count_of="sub_messages", fmt="<H"),
+        FieldListField("sub_messages", [], LEIntField("", 0), count_from=lambda p: p.size, max_count=65535),
     ]
 
 

@@ -5,26 +5,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import ByteEnumField, ByteField, LEIntField, LEShortField, LESignedIntField, XLEIntField
+from scapy.fields import ByteEnumField, ByteField, LEIntField, LESignedIntField, XLEIntField
 
+from dissect.spice import constants
 from dissect.spice.channels.base import SpiceMessage, empty
+from dissect.spice.fields import LEShortFlagsField
 from dissect.stream.layout import RestField
 
 MOUSE_BUTTONS = dict(enumerate(["INVALID", "LEFT", "MIDDLE", "RIGHT", "UP", "DOWN", "SIDE", "EXTRA"]))
 
 
 class SpiceMsgInputsInit(SpiceMessage):
-    """Server: the lock keys (bit 0 Scroll, 1 Num, 2 Caps)."""
+    """Server: the lock keys."""
 
     name = "SPICE_MSG_INPUTS_INIT"
-    fields_desc = [LEShortField("keyboard_modifiers", 0)]
+    fields_desc = [LEShortFlagsField("keyboard_modifiers", 0, constants.KEYBOARD_MODIFIERS)]
 
 
 class SpiceMsgInputsKeyModifiers(SpiceMessage):
     """Server: the lock keys changed."""
 
     name = "SPICE_MSG_INPUTS_KEY_MODIFIERS"
-    fields_desc = [LEShortField("modifiers", 0)]
+    fields_desc = [LEShortFlagsField("modifiers", 0, constants.KEYBOARD_MODIFIERS)]
 
 
 class SpiceMsgcInputsKeyDown(SpiceMessage):
@@ -45,7 +47,7 @@ class SpiceMsgcInputsKeyModifiers(SpiceMessage):
     """Client: its lock keys."""
 
     name = "SPICE_MSGC_INPUTS_KEY_MODIFIERS"
-    fields_desc = [LEShortField("modifiers", 0)]
+    fields_desc = [LEShortFlagsField("modifiers", 0, constants.KEYBOARD_MODIFIERS)]
 
 
 class SpiceMsgcInputsKeyScancode(SpiceMessage):
@@ -59,7 +61,11 @@ class SpiceMsgcInputsMouseMotion(SpiceMessage):
     """Client: relative motion."""
 
     name = "SPICE_MSGC_INPUTS_MOUSE_MOTION"
-    fields_desc = [LESignedIntField("dx", 0), LESignedIntField("dy", 0), LEShortField("buttons_state", 0)]
+    fields_desc = [
+        LESignedIntField("dx", 0),
+        LESignedIntField("dy", 0),
+        LEShortFlagsField("buttons_state", 0, constants.MOUSE_BUTTON_MASK),
+    ]
 
 
 class SpiceMsgcInputsMousePosition(SpiceMessage):
@@ -69,13 +75,16 @@ class SpiceMsgcInputsMousePosition(SpiceMessage):
     fields_desc = [
         LEIntField("x", 0),
         LEIntField("y", 0),
-        LEShortField("buttons_state", 0),
+        LEShortFlagsField("buttons_state", 0, constants.MOUSE_BUTTON_MASK),
         ByteField("display_id", 0),
     ]
 
 
 def _button() -> list[Any]:
-    return [ByteEnumField("button", 1, MOUSE_BUTTONS), LEShortField("buttons_state", 0)]
+    return [
+        ByteEnumField("button", 1, MOUSE_BUTTONS),
+        LEShortFlagsField("buttons_state", 0, constants.MOUSE_BUTTON_MASK),
+    ]
 
 
 class SpiceMsgcInputsMousePress(SpiceMessage):

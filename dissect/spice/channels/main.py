@@ -13,12 +13,14 @@ from scapy.fields import (
     LEIntField,
     LELongField,
     LEShortEnumField,
+    LEShortField,
     PacketListField,
     StrFixedLenField,
 )
 
 from dissect.spice import constants
 from dissect.spice.channels.base import SpiceMessage, empty
+from dissect.spice.fields import PointedField, PointerField
 from dissect.stream.layout import ProtocolPacket, RestField, TextField
 
 
@@ -161,6 +163,51 @@ class SpiceMsgcMainAgentData(SpiceMessage):
 
     name = "SPICE_MSGC_MAIN_AGENT_DATA"
     fields_desc = [RestField("agent_data", b"")]
+
+
+def _destination() -> list[Any]:
+    """Where the guest goes: ports (0: none), host and the subject of its certificate, each with its NUL."""
+    return [
+        LEShortField("port", 0),
+        LEShortField("sport", 0),
+        LEIntField("host_size", 0),
+        PointerField(
+            "host_data", TextField("host_data", b"", length_from=lambda p: p.host_size), required=True
+        ),
+        LEIntField("cert_subject_size", 0),
+        PointerField(
+            "cert_subject_data",
+            TextField("cert_subject_data", b"", length_from=lambda p: p.cert_subject_size),
+        ),
+    ]
+
+
+class SpiceMsgMainMigrateBegin(SpiceMessage):
+    """Server: the guest will move; connect there and say whether that worked."""
+
+    name = "SPICE_MSG_MAIN_MIGRATE_BEGIN"
+    fields_desc = [*_destination(), PointedField("pointed_to", b"")]
+
+
+class SpiceMsgMainMigrateSwitchHost(SpiceMessage):
+    """Server: the guest has moved; go there."""
+
+    name = "SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST"
+    fields_desc = [*_destination(), PointedField("pointed_to", b"")]
+
+
+class SpiceMsgMainMigrateBeginSeamless(SpiceMessage):
+    """Server: the guest will move with all that its channels know (capability SEAMLESS_MIGRATE)."""
+
+    name = "SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS"
+    fields_desc = [*_destination(), LEIntField("src_mig_version", 1), PointedField("pointed_to", b"")]
+
+
+class SpiceMsgcMainQualityIndicator(SpiceMessage):
+    """Client: opaque to spice.proto."""
+
+    name = "SPICE_MSGC_MAIN_QUALITY_INDICATOR"
+    fields_desc = [RestField("indicator", b"")]
 
 
 empty(
