@@ -25,12 +25,16 @@ COMMANDS = {
     "verdict": "who spoke what in each conversation, who noticed, after how long and how many bytes",
     "show": "the messages, gaps and violations of each conversation, in order",
     "replay": "play the recorded client again at a live server, and compare the answers",
+    "serve": "play the recorded server again to a live client, and say what the client did",
     "plot": "a ladder of one conversation, or the detection times of many",
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",
     "demo": "a tour: the bundled captures, then live programs on loopback",
 }
 """Name and help line; the code is in the module of that name in `dissect.app.commands`."""
+
+STARTS_PROGRAMS = frozenset({"serve"})
+"""Commands that start what follows `--`; its words are in `args.program`."""
 
 _EXIT_CODES = """\
 exit codes:
@@ -82,11 +86,18 @@ def _abandon_stdout() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    parser = _parser(chosen=next((word for word in arguments if not word.startswith("-")), None))
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    program: list[str] = []
+    if chosen in STARTS_PROGRAMS and "--" in arguments:
+        # Taken off here: argparse would look for the capture among the program's words.
+        cut = arguments.index("--")
+        arguments, program = arguments[:cut], arguments[cut + 1 :]
+    parser = _parser(chosen)
     try:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # how argparse says that it has printed help, or what is wrong
         return end.code if isinstance(end.code, int) else UNUSABLE
+    args.program = program
     if args.command is None:
         parser.print_help(sys.stderr)
         return UNUSABLE

@@ -96,6 +96,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "SPICE_MSG_CURSOR_INIT": {"count": "some"},
     "SPICE_MSG_PLAYBACK_*": {"*": "ignore", "count": "any"},
     # What a client said, where a client is on trial.
+    "SetEncodings": {"count": "some"},
+    "FramebufferUpdateRequest": {"count": "some"},
     "VncAuthenticationResponse": {"response": "ignore"},
     "SpiceLinkMess": {"connection_id": "reuse"},
     "SpiceLinkEncryptedTicket": {"encrypted_data": "ignore"},
