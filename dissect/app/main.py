@@ -24,8 +24,10 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 COMMANDS = {
     "verdict": "who spoke what in each conversation, who noticed, after how long and how many bytes",
     "show": "the messages, gaps and violations of each conversation, in order",
+    "render": "the screens of VNC sessions, rebuilt from the stream, as PNG files",
     "replay": "play the recorded client again at a live server, and compare the answers",
     "serve": "play the recorded server again to a live client, and say what the client did",
+    "probe": "what a server speaks, and how many wrong bytes it needs before it reacts",
     "plot": "a ladder of one conversation, or the detection times of many",
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",

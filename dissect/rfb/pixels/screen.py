@@ -20,6 +20,7 @@ from dissect.rfb.pixels.colours import Rgb
 from dissect.rfb.pixels.rectangles import PIXELS_LIMIT, Cursor, Painting, Streams
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.stream.session import NotRead, Wrong
+from dissect.stream.side import Side
 
 PROBLEMS_KEPT = 64
 """How many problems of one update are told; a rectangle can hold thousands of wrong ones."""
@@ -43,18 +44,20 @@ class Renderer:
         self._map: Rgb = np.zeros((1 << 16, 3), np.uint8)
         self._indices: npt.NDArray[np.int32] | None = None
         # Per pixel its place in the colour map, -1 for those that have a true colour.
+        self._server: Side | None = None
         self._reading = False
 
     def take(self, record: Record) -> list[Violation]:
         """Draw what `record` says; returns what is wrong or could not be drawn, each with its offset."""
         match record:
-            case Gap():
-                if self._reading:
-                    self._lose(f"follows a gap of {record.size} bytes at byte {record.offset}")
+            case Gap() if self._reading and record.side is self._server:
+                self._lose(f"follows a gap of {record.size} bytes at byte {record.offset}")
+                return [_told(record, f"{record.size} bytes were lost: what they drew is missing")]
             case Message() if record.parts:
                 return self._message(record)
-            case Message() if self._reading and record.name in (encodings.NAME, "NotDecoded"):
+            case Message() if self._reading and record.side is self._server:
                 self._lose(f"follows what could not be read at byte {record.offset}")
+                return [_told(record, f"{record.size} bytes of {record.name} are not drawn: {record.note}")]
         return []
 
     def png(self) -> bytes:
@@ -74,7 +77,7 @@ class Renderer:
     def _message(self, message: Message) -> list[Violation]:
         match message.parts[0].cls:
             case messages.ServerInit | messages.TightServerInit:
-                self._reading = True
+                self._reading, self._server = True, message.side
                 values = message.values
                 return self._resize(message, 0, values["framebuffer_width"], values["framebuffer_height"])
             case messages.SetColourMapEntries:
@@ -216,9 +219,14 @@ class Renderer:
 
 
 def _problem(message: Message, at: int, why: str) -> Violation:
-    offset = message.offset + at
+    problem = _told(message, why)
+    problem.offset += at
+    return problem
+
+
+def _told(record: Message | Gap, why: str) -> Violation:
     return Violation(
-        message.side, message.protocol, message.name, offset, 0, message.last_ns, "messages", why
+        record.side, record.protocol, record.name, record.offset, 0, record.time_ns, "messages", why
     )
 
 

@@ -152,9 +152,12 @@ def test_jpeg_is_near_the_screenshot() -> None:
         x.draw(pictures(x.width, x.height)[0])
         wanted = x.screenshot()
         viewer.ask(incremental=False)
-        viewer._until(
-            lambda: any(isinstance(one, Message) and b"\xff\xd8\xff" in one.raw for one in viewer.records)
-        )
+        viewer._until(lambda: viewer.renderer.updates > 0)
+        viewer.ask()  # the first update may hold the cursor alone
+        viewer._until(lambda: viewer.encodings[TIGHT] > 0)
+        last = next(one for one in reversed(viewer.records) if one.name == "FramebufferUpdate")
+        assert isinstance(last, Message)
+        assert b"JFIF" in last.raw
         assert viewer.renderer.screen is not None
         error = np.abs(viewer.renderer.screen.astype(int) - wanted)
         assert 0 < error.mean() < 2

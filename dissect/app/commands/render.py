@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte render CAPTURE -o DIR`: the screens of its VNC sessions, rebuilt, as PNG files."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dissect.app import terminal
+from dissect.app.captures import add_capture_arguments
+from dissect.capture import Capture, CaptureError, Conversation, Ended, Opened, open_capture, read
+from dissect.dissection.dissector import Dissector
+from dissect.stream.records import Violation
+from dissect.stream.text import safe
+
+if TYPE_CHECKING:
+    from dissect.rfb.pixels.screen import Renderer
+
+TOLD = 20
+"""How many problems of a conversation are told to a person; the rest are counted."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    add_capture_arguments(parser, many=False)
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="where the PNGs go")
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument(
+        "--every",
+        type=_seconds,
+        metavar="SECONDS",
+        help="a picture every so many seconds in which something was drawn",
+    )
+    when.add_argument("--each-update", action="store_true", help="a picture after each FramebufferUpdate")
+    parser.epilog = (
+        "Without --every and --each-update: the last screen of each session. The cursor, where a server\n"
+        "sends it apart, is a picture of its own. Exit code 3: not all could be drawn.\n\n"
+        "example: firstbyte render pcaps/vncdotool--xtigervnc.pcapng -o screens"
+    )
+
+
+def _seconds(text: str) -> int:
+    """Seconds, as ns."""
+    try:
+        ns = int(float(text) * 1_000_000_000)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+    if ns <= 0:
+        raise ArgumentTypeError("must be more than 0 seconds")
+    return ns
+
+
+def run(args: Namespace) -> int:
+    """Write the pictures; 0 where all was drawn, 3 where something was not. Raises `terminal.Unusable`."""
+    try:
+        import dissect.rfb.pixels.screen  # noqa: F401
+    except ImportError as error:
+        why = f"pictures need numpy and Pillow ({error}): pip install firstbyte[render]"
+        raise terminal.Unusable(why) from None
+    try:
+        capture = open_capture(args.capture)
+    except CaptureError as error:
+        raise terminal.Unusable(error.reason, source=args.capture, offset=error.offset) from None
+    args.output.mkdir(parents=True, exist_ok=True)
+    with capture:
+        films = _films(capture, args)
+    for problem in capture.problems:
+        terminal.complain(problem.reason, source=args.capture, offset=problem.offset)
+    if (unused := capture.not_used()) is not None:
+        terminal.complain(unused, source=args.capture)
+    if not any(film.written for film in films):
+        raise terminal.Unusable("no VNC session in it shows a screen", source=args.capture)
+    return 0 if all(film.renderer.whole for film in films if film.written) else 3
+
+
+def _films(capture: Capture, args: Namespace) -> list[Film]:
+    """Read the capture; one film a conversation, each finished."""
+    live: dict[Conversation, Film] = {}
+    films: list[Film] = []
+    with terminal.Progress() as progress:
+        for number, event in enumerate(read(capture)):
+            if number % 1024 == 1023:
+                progress.update(f"{capture.name}: {capture.offset:,} bytes read")
+            conversation = event.conversation
+            if args.conversation is not None and conversation.index != args.conversation:
+                continue
+            if isinstance(event, Opened):
+                live[conversation] = Film(conversation, args)
+            film = live[conversation]
+            for record in film.dissector.push(event):
+                film.take(record)
+            if isinstance(event, Ended):
+                progress.clear()
+                film.finish()
+                films.append(live.pop(conversation))
+    return films
+
+
+class Film:
+    """The pictures of one conversation, written as they come."""
+
+    def __init__(self, conversation: Conversation, args: Namespace) -> None:
+        from dissect.rfb.pixels.screen import Renderer
+
+        self.conversation = conversation
+        self.dissector = Dissector(conversation)
+        self.renderer: Renderer = Renderer()
+        self.written = 0
+        """How many pictures of the screen there are."""
+        self._args = args
+        self._last_ns = conversation.start_ns
+        self._next_ns = None if args.every is None else conversation.start_ns + args.every
+        self._drawn = 0
+        self._problems = 0
+
+    def take(self, record: Any) -> None:
+        """Draw one record, and write what is due."""
+        if self._next_ns is not None and record.time_ns >= self._next_ns:
+            every = self._args.every
+            passed = (record.time_ns - self.conversation.start_ns) // every * every
+            if self.renderer.updates > self._drawn:
+                self._write(f"-{passed / 1e9:012.3f}s", self._last_ns)
+            self._next_ns = self.conversation.start_ns + passed + every
+        before = self.renderer.updates
+        for problem in self.renderer.take(record):
+            self._tell(problem)
+        self._last_ns = record.time_ns
+        if self._args.each_update and self.renderer.updates > before:
+            self._write(f"-update-{self.renderer.updates:06d}", record.time_ns)
+
+    def finish(self) -> None:
+        """Write the last picture, and the cursor."""
+        if self.renderer.updates and not (self._args.each_update and self.written):
+            self._write("", self._last_ns)
+        if self.renderer.cursor is not None:
+            self._put("-cursor", self.renderer.cursor_png(), self.renderer.cursor.image.shape, self._last_ns)
+        if self._problems > TOLD and not self._args.json:
+            print(f"  and {self._problems - TOLD} more")
+
+    def _write(self, what: str, time_ns: int) -> None:
+        self._drawn = self.renderer.updates
+        if self.renderer.screen is not None:
+            self.written += 1
+            self._put(what, self.renderer.png(), self.renderer.screen.shape, time_ns)
+
+    def _put(self, what: str, png: bytes, shape: tuple[int, ...], time_ns: int) -> None:
+        path = self._args.output / f"conversation-{self.conversation.index}{what}.png"
+        path.write_bytes(png)
+        height, width = shape[:2]
+        if self._args.json:
+            shown = {
+                "capture": self._args.capture,
+                "conversation": self.conversation.index,
+                "kind": "picture",
+                "file": str(path),
+                "time_ns": time_ns,
+                "width": width,
+                "height": height,
+                "updates": self.renderer.updates,
+                "whole": self.renderer.whole,
+            }
+            print(json.dumps(shown))
+        else:
+            since = f"{(time_ns - self.conversation.start_ns) / 1e9:.3f} s"
+            whole = "" if self.renderer.whole else ", not whole"
+            updates = f"{self.renderer.updates} update{'' if self.renderer.updates == 1 else 's'}"
+            print(safe(f"{path}: {width} × {height}, after {updates}, at {since}{whole}"))
+
+    def _tell(self, problem: Violation) -> None:
+        self._problems += 1
+        if self._args.json:
+            shown = {
+                "capture": self._args.capture,
+                "conversation": self.conversation.index,
+                "kind": problem.kind,
+                "side": problem.side,
+                "protocol": problem.protocol,
+                "name": problem.name,
+                "time_ns": problem.time_ns,
+                "offset": problem.offset,
+                "size": problem.size,
+                "fields": problem.fields(),
+            }
+            print(json.dumps(shown))
+        elif self._problems <= TOLD:
+            where = f"conversation {self.conversation.index}, {problem.side} byte {problem.offset}"
+            print(safe(f"  {where}: {problem.why}"))
