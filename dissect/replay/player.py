@@ -429,7 +429,8 @@ class Player:
             return
         silent = options.silence_ns
         if silent is None:
-            silent = 0 if plan.protocol is not None else self._capped(plan.end.silent_ns)
+            understood = plan.protocol is not None or plan.end.silent_ns < SILENCE_NS
+            silent = 0 if understood else self._capped(plan.end.silent_ns)
         if silent:
             if self._done_ns is None:
                 self._done_ns = self._silent_from = self.now

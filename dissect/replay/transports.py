@@ -433,6 +433,8 @@ class Sockets:
         except OSError as error:
             if not player.over:
                 player.refused(words(error), time.monotonic_ns())
+                if isinstance(error, ConnectionResetError):  # it stood for a moment
+                    result.outcome = Outcome.RESET
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise
@@ -473,7 +475,8 @@ def words(error: OSError) -> str:
     """Why there is no connection, in words."""
     if isinstance(error, socket.gaierror):
         return f"the name cannot be resolved: {error.strerror}"
-    return (error.strerror or str(error)).lower()
+    # asyncio's own text repeats the address.
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 # --- Several connections --------------------------------------------------------------------------------

@@ -309,7 +309,8 @@ class Rfb(Following):
         step = self.plan.steps[recorded.step]
         if session.server_version is None:
             # A client that did not wait for the greeting then does not wait for it now.
-            return recorded if not step.after and self.plan.expected else None
+            expected = self.plan.expected
+            return recorded if expected and step.last_ns < expected[0].message.first_ns else None
         assert step.message is not None
         mine = int(step.message["major"]), int(step.message["minor"])
         live = session.server_version

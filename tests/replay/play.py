@@ -18,15 +18,23 @@ from dissect.lab.models import (
     through,
 )
 from dissect.replay.outcome import Result
-from dissect.replay.plan import Plan, load, sessions
+from dissect.replay.plan import Plan, conversations, load, make, sessions
 from dissect.replay.player import Options, Player
 from dissect.replay.transports import Sockets, Target, play_session, resolve
 from dissect.stream import Side
+from tests.dissection.conversations import Step, events
 
 SERVER = VncServer(width=64, height=48, seed=1)
 CLIENT = VncClient(seed=2)
 SPICE = SpiceServer(key_per_link=False, seed=3)
 SPICY = SpiceClient(channels=((2, 0), (3, 0)), lasts_ns=50_000_000)
+
+
+def plan_of(steps: list[Step], end: int | None = None, played: Side = Side.CLIENT, **options: object) -> Plan:
+    """The plan of a conversation that is written down; `options` as of `events`."""
+    end = end if end is not None else max((time for _, _, time in steps), default=0)
+    [recorded] = conversations(events(steps, end, **options))  # type: ignore[arg-type]
+    return make(recorded, "a.pcapng", None, played)
 
 
 def record(
