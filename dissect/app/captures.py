@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+import io
+import signal
+import time
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 
 from dissect.app import terminal
-from dissect.capture import Capture, CaptureError, Event, open_capture, read
+from dissect.capture import Capture, CaptureError, Conversations, Event, Frame, Opened, open_capture
+from dissect.capture.bulk import Bulk
 from dissect.dissection.reading import Dissected, dissect
+from dissect.dissection.verdict import Verdict
+
+Keep = Callable[[Frame], bool]
 
 
 def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
@@ -17,7 +27,7 @@ def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
         "captures" if many else "capture",
         metavar="CAPTURE",
         nargs="+" if many else None,
-        help="a pcap or pcapng file; - reads one from standard input",
+        help="a pcap or pcapng file, compressed or not; - reads one from standard input",
     )
     parser.add_argument(
         "--conversation", type=int, metavar="N", help="only conversation N (from 0) of each capture"
@@ -27,51 +37,286 @@ def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
     )
 
 
-def read_captures(
-    names: Sequence[str], *, records: bool = True, only: int | None = None
-) -> Iterator[tuple[str, Dissected]]:
-    """Yield (capture's name, dissected conversation) of each capture in turn.
+def add_selection_arguments(parser: ArgumentParser) -> None:
+    """Options that select conversations and packets, and those for captures that are large or grow."""
+    parser.add_argument(
+        "--host", action="append", metavar="ADDRESS", help="only conversations of this address (repeatable)"
+    )
+    parser.add_argument(
+        "--port",
+        action="append",
+        type=_port,
+        metavar="N",
+        help="only conversations of this port (repeatable)",
+    )
+    parser.add_argument(
+        "--verdict",
+        action="append",
+        choices=("agreed", "wrong-protocol", "silent", "undecided"),
+        help="only conversations with this verdict (repeatable)",
+    )
+    parser.add_argument(
+        "--filter", metavar="BPF", help="use only packets that match, as in tcpdump (slower; needs libpcap)"
+    )
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="the captures are one that was rotated: take them by the time of their first packets, and let "
+        "conversations go on from one to the next",
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="at the end of a file wait for more, until Ctrl-C"
+    )
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise ArgumentTypeError(f"{text!r} is no port number")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which conversations are asked for; None is any."""
+
+    hosts: Sequence[str] | None = None
+    ports: Sequence[int] | None = None
+    verdicts: Sequence[str] | None = None
+
+    def __call__(self, verdict: Verdict) -> bool:
+        ends = [end.rpartition(":") for end in (verdict.client, verdict.server)]
+        addresses = {address.strip("[]") for address, _, _ in ends}
+        ports = {int(port) for _, _, port in ends}
+        return (
+            (self.hosts is None or any(_plain(host) in addresses for host in self.hosts))
+            and (self.ports is None or not ports.isdisjoint(self.ports))
+            and (self.verdicts is None or verdict.verdict in self.verdicts)
+        )
+
+
+def _plain(host: str) -> str:
+    """An address as conversations have it; a host name stays one, and matches nothing."""
+    from ipaddress import ip_address
+
+    try:
+        return str(ip_address(host.strip("[]")))
+    except ValueError:
+        return host
+
+
+class Captures:
+    """Conversations of captures, as they are decided: iterate once for (capture's name, `Dissected`).
+
+    records, only: as for `dissect`. keep: which frames are used; None is all. merge: the captures are one.
+    follow: wait at the end of a file for more of it. interruptible: the first Ctrl-C ends reading, and what
+    was found by then comes out; `interrupted` is True then.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
     """
-    found = 0
-    failure: terminal.Unusable | None = None
-    for name in names:
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        records: bool = True,
+        only: int | None = None,
+        keep: Keep | None = None,
+        merge: bool = False,
+        follow: bool = False,
+        interruptible: bool = False,
+    ) -> None:
+        self.interrupted = False
+        self._names = names
+        self._records = records
+        self._only = only
+        self._keep = keep
+        self._merge = merge
+        self._follow = follow
+        self._interruptible = interruptible
+        self._open: Capture | None = None
+        self._failure: terminal.Unusable | None = None
+        self._found = 0
+        self._opened: dict[int, str] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Dissected]]:
+        with terminal.Progress() as progress, _Interrupt(self._interrupt, self._interruptible):
+            names = by_first_packet(self._names) if self._merge else list(self._names)
+            for group in [names] if self._merge else [[name] for name in names]:
+                if self.interrupted:
+                    break
+                yield from self._group(group, progress)
+        if self._failure is not None:
+            if not self._found and not self.interrupted:
+                raise self._failure
+            self._say(None)
+
+    def _group(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
+        """Captures that are one."""
+        in_these = 0
+        self._opened.clear()
+        readable: list[str] = []
+        for dissected in dissect(
+            self._events(names, readable, progress), records=self._records, only=self._only
+        ):
+            progress.clear()
+            in_these += 1
+            yield self._opened.pop(dissected.conversation.index), dissected
+        self._found += in_these
+        if not in_these and readable:
+            missing = "no TCP conversation" if self._only is None else f"no conversation {self._only}"
+            where = "this capture" if len(names) == 1 else "these captures"
+            self._say(terminal.Unusable(f"{missing} in {where}", source=readable[0]))
+
+    def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
+        conversations = Conversations()
+        bulk = Bulk(conversations)
+        end_ns: int | None = None
+        last: Capture | None = None
+        for name in names:
+            if self.interrupted:
+                break
+            try:
+                capture = last = self._open = self._opener(name)
+            except CaptureError as error:
+                self._say(terminal.Unusable(error.reason, source=name, offset=error.offset))
+                continue
+            readable.append(name)
+            show = _Shower(name, capture, conversations, progress)
+            with capture:
+                for event in bulk.read(capture, keep=self._keep, tick=show):
+                    if isinstance(event, Opened):
+                        self._opened[event.conversation.index] = name
+                    yield event
+            if capture.end_ns is not None:
+                end_ns = capture.end_ns if end_ns is None else max(end_ns, capture.end_ns)
+            if name is names[-1] or self.interrupted:
+                yield from bulk.finish(capture, end_ns)
+                last = None
+            progress.clear()
+            for problem in capture.problems:
+                terminal.complain(problem.reason, source=name, offset=problem.offset)
+            if (unused := capture.not_used()) is not None:
+                terminal.complain(unused, source=name)
+        if last is not None:
+            yield from bulk.finish(last, end_ns)  # the last of several could not be opened
+
+    def _opener(self, name: str) -> Capture:
+        if self._follow and name != "-" and Path(name).is_file():
+            return open_capture(io.BufferedReader(Growing(name)), name)
+        return open_capture(name)
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        if self._open is not None:
+            self._open.stop()
+
+    def _say(self, new: terminal.Unusable | None) -> None:
+        """Say the earlier failure now; the last one ends the command if nothing was found."""
+        old = self._failure
+        if old is not None:
+            terminal.complain(old.reason, source=old.source, offset=old.offset)
+        self._failure = new
+
+
+def read_captures(
+    names: Sequence[str], *, records: bool = True, only: int | None = None
+) -> Iterator[tuple[str, Dissected]]:
+    """Yield (capture's name, dissected conversation) of each capture in turn; see `Captures`."""
+    return iter(Captures(names, records=records, only=only))
+
+
+def by_first_packet(names: Sequence[str]) -> list[str]:
+    """Captures by the time of their first packets; as they are where one is no file, to be read only once."""
+    if any(not Path(name).is_file() for name in names):
+        return list(names)
+    times: list[tuple[int, int, str]] = []
+    for place, name in enumerate(names):
+        first = 1 << 80  # one without a packet does not matter
         try:
-            capture = open_capture(name)
-        except CaptureError as error:
-            failure = _replace(failure, terminal.Unusable(error.reason, source=name, offset=error.offset))
-            continue
-        in_this = 0
-        with capture, terminal.Progress() as progress:
-            for dissected in dissect(_events(capture, progress), records=records, only=only):
-                progress.clear()
-                in_this += 1
-                yield name, dissected
-        for problem in capture.problems:
-            terminal.complain(problem.reason, source=name, offset=problem.offset)
-        if (unused := capture.not_used()) is not None:
-            terminal.complain(unused, source=name)
-        if not in_this:
-            missing = "no TCP conversation" if only is None else f"no conversation {only}"
-            failure = _replace(failure, terminal.Unusable(f"{missing} in this capture", source=name))
-        found += in_this
-    if failure is not None:
-        if not found:
-            raise failure
-        terminal.complain(failure.reason, source=failure.source, offset=failure.offset)
+            with open_capture(name) as capture:
+                frame = next(capture, None)
+                first = frame.time_ns if frame is not None else first
+        except CaptureError:
+            pass  # said when it is its turn
+        times.append((first, place, name))
+    return [name for _, _, name in sorted(times)]
 
 
-def _replace(old: terminal.Unusable | None, new: terminal.Unusable) -> terminal.Unusable:
-    """Say the earlier failure now; the last one ends the command if nothing was found."""
-    if old is not None:
-        terminal.complain(old.reason, source=old.source, offset=old.offset)
-    return new
+class Growing(io.RawIOBase):
+    """A file at whose end one waits for more."""
+
+    PAUSE = 0.2  # seconds between two looks
+
+    def __init__(self, name: str) -> None:
+        self._file = Path(name).open("rb", buffering=0)  # noqa: SIM115  # close() does
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        while True:
+            size = self._file.readinto(buffer)
+            if size:
+                return size
+            time.sleep(self.PAUSE)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
-def _events(capture: Capture, progress: terminal.Progress) -> Iterator[Event]:
-    for number, event in enumerate(read(capture)):
-        if number % 1024 == 1023:
-            progress.update(f"{capture.name}: {capture.offset:,} bytes read")
-        yield event
+class _Shower:
+    """Progress of one capture: bytes, conversations, time left; called often."""
+
+    def __init__(
+        self, name: str, capture: Capture, conversations: Conversations, progress: terminal.Progress
+    ) -> None:
+        self._name, self._capture, self._conversations = name, capture, conversations
+        self._progress = progress
+        self._began = time.monotonic()
+        path = Path(name)
+        self._size = path.stat().st_size if name != "-" and path.is_file() else 0
+
+    def __call__(self) -> None:
+        if not self._progress.shown:
+            return
+        read, size = self._capture.consumed, self._size
+        text = f"{self._name}: {read:,} bytes"
+        if size:
+            text += f" of {size:,} ({100 * read // size} %)"
+        text += f", {terminal.plural(self._conversations.count, 'conversation')}"
+        passed = time.monotonic() - self._began
+        if size and passed > 1 and read:
+            text += f", {_left(passed * max(0, size - read) / read)} left"
+        self._progress.update(text)
+
+
+def _left(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class _Interrupt:
+    """While this is entered the first Ctrl-C calls `stop`; the next one is as ever."""
+
+    def __init__(self, stop: Callable[[], None], wanted: bool) -> None:
+        self._stop = stop
+        self._wanted = wanted
+        self._before: signal.Handlers | int | Callable[[int, FrameType | None], object] | None = None
+
+    def __enter__(self) -> None:
+        if self._wanted:
+            try:
+                self._before = signal.signal(signal.SIGINT, self._handle)
+            except ValueError:  # not the main thread, to which signals come
+                self._wanted = False
+
+    def __exit__(self, *_: object) -> None:
+        if self._wanted:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, self._before or signal.default_int_handler)
+        self._stop()

@@ -22,7 +22,7 @@ only where a capture's times run backwards by more than a run of packets.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -70,21 +70,31 @@ class Bulk:
         self._sleepers = _Sleepers()
         self._touched: dict[Connection, None] = {}
 
-    def read(self, capture: Capture) -> Iterator[Event]:
+    def read(
+        self,
+        capture: Capture,
+        *,
+        keep: Callable[[Frame], bool] | None = None,
+        tick: Callable[[], None] | None = None,
+    ) -> Iterator[Event]:
         """All events of a capture but those of its end; frames that are not used are counted in `skipped`.
 
         The next capture may follow: a conversation goes on in it, and a packet whose fragments do.
+        keep: which frames are used, by default all; each is then taken by itself. tick: called often.
         """
         capture.read_ahead(READ_AHEAD)
         most = FIRST_RUN
         while True:
             events: list[Event] = []
-            run = capture.run(most)
+            if tick is not None:
+                tick()
+            run = capture.run(most) if keep is None else None
             if run is None:
                 frame = next(capture, None)
                 if frame is None:
                     return
-                self._frame(capture, frame, events)
+                if keep is None or keep(frame):
+                    self._frame(capture, frame, events)
             elif len(run) < LEAST_RUN:
                 for index in range(len(run)):
                     self._frame(capture, run.frame(index), events)

@@ -40,6 +40,9 @@ MAX_FRAME_LIMIT: Final = 16 << 20
 MAX_PROBLEMS: Final = 100
 """Problems kept one by one; more of them are counted, and named in one last line."""
 
+MAX_SECRETS: Final = 16 << 20
+"""Bytes of secrets that are kept of one file."""
+
 MAX_INTERFACES: Final = 1 << 16
 """Interfaces kept for one section of a pcapng file."""
 
@@ -288,6 +291,7 @@ class Capture:
     frames: how many frames were handed out so far.
     first_ns: the earliest time of any frame so far, None before the first.
     skipped: why frames were not used, and how many, kept by those who decode them (`conversations.read`).
+    secrets: what decryption needs, as Decryption Secrets Blocks have it: (kind, data), `MAX_SECRETS` bytes.
     """
 
     def __init__(self, stream: BinaryIO, name: str, *, owned: bool) -> None:
@@ -298,6 +302,7 @@ class Capture:
         self.frames = 0
         self.first_ns: int | None = None
         self.skipped: Counter[str] = Counter()
+        self.secrets: list[tuple[int, bytes]] = []
         self._last_ns: int | None = None
         self._declared_end_ns: int | None = None
         self._more_problems = 0
@@ -384,6 +389,8 @@ class Capture:
         None where there are none such: then the iterator gives the next frame, or says what is wrong, and
         refills the buffer. Both may be used in turn; each frame comes once.
         """
+        if self._source.stopped:
+            return None
         if self._records is not None:
             return self._pcap_run(self._records, most)
         if self._section is not None and self._section.order == "<" and sys.byteorder == "little":
@@ -711,6 +718,14 @@ class Capture:
                 self._describe(section, buffer, start, end, offset)
             elif kind == _ISB:
                 self._statistics(section, buffer, start, end, offset)
+            elif kind == _DSB:
+                what, size = struct.unpack_from(section.order + "II", buffer, start + 8)
+                if size > end - (start + 16):
+                    self._problem(offset, f"secrets of {size} bytes in a block with less room; not used")
+                elif sum(len(one) for _, one in self.secrets) + size > MAX_SECRETS:
+                    self._problem(offset, f"more than {MAX_SECRETS} bytes of secrets; not kept")
+                else:
+                    self.secrets.append((what, buffer[start + 16 : start + 16 + size]))
         self._finish()
 
     def _section_order(self) -> str | None:
@@ -868,6 +883,7 @@ _PB: Final = 2
 _SPB: Final = 3
 _ISB: Final = 5
 _EPB: Final = 6
+_DSB: Final = 0x0A
 
 # the blocks that matter here -> the least total length, and what to call them
 _BLOCKS: Final = {
@@ -876,6 +892,7 @@ _BLOCKS: Final = {
     _PB: (32, "a packet block"),
     _SPB: (16, "a simple packet block"),
     _ISB: (24, "an interface statistics block"),
+    _DSB: (20, "a decryption secrets block"),
     _EPB: (32, "an enhanced packet block"),
 }
 

@@ -12,6 +12,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
+from dissect.capture.files import Frame
+
 WAIT_NS: Final = 30_000_000_000
 PACKETS: Final = 1024
 LONGEST: Final = 65535
@@ -37,22 +39,29 @@ class _Waiting:
     end: int | None = None
     parts: list[tuple[int, int, bytes]] = field(default_factory=list)
     """(start, end, bytes captured) in order, disjoint."""
+    kept: list[Frame] = field(default_factory=list)
 
 
 class Fragments:
     """The packets of which some fragments were captured, and not all yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remember: bool = False) -> None:
+        self.earlier: list[Frame] = []
+        """With `remember`, the frames of the packets that became whole lately, but their last ones."""
+        self._remember = remember
         self._waiting: dict[Hashable, _Waiting] = {}
         self.given_up = 0
         """Frames whose packets were given up so far."""
 
-    def take(self, key: Hashable, at: int, more: bool, data: bytes, length: int, now: int) -> Whole | None:
+    def take(
+        self, key: Hashable, at: int, more: bool, data: bytes, length: int, frame: Frame
+    ) -> Whole | None:
         """Take a fragment; returns its packet where that is whole with it.
 
         key: what all fragments of a packet have in common. at: its place in the packet's payload. data: its
-        bytes, as far as captured; length: how many there were. now: capture time, ns.
+        bytes, as far as captured; length: how many there were. frame: what it came in.
         """
+        now = frame.time_ns
         self._give_up(now)
         packet = self._waiting.get(key)
         if packet is None:
@@ -60,6 +69,8 @@ class Fragments:
                 self._drop(next(iter(self._waiting)))
             packet = self._waiting[key] = _Waiting(now)
         packet.frames += 1
+        if self._remember:
+            packet.kept.append(frame)
         end = at + length
         if end > LONGEST or (more and length % 8) or packet.frames > LONGEST // 8:
             self._drop(key)  # no packet can be made of this
@@ -77,6 +88,7 @@ class Fragments:
         if reached < packet.end:
             return None
         del self._waiting[key]
+        self.earlier += packet.kept[:-1]
         whole = b""
         for start, stop, part in packet.parts:
             whole += part

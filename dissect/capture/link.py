@@ -57,6 +57,16 @@ class Segment:
     missing: int
     frame: int
 
+    @property
+    def sender(self) -> str:
+        """Its source as `endpoint` has it."""
+        return endpoint(self.src, self.sport)
+
+    @property
+    def receiver(self) -> str:
+        """Its destination as `endpoint` has it."""
+        return endpoint(self.dst, self.dport)
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -131,13 +141,23 @@ def decode(frame: Frame, fragments: Fragments | None = None) -> Segment | Skippe
 
 
 class Decoder:
-    """`decode` with a memory for fragments; counts what is skipped."""
+    """`decode` with a memory for fragments; counts what is skipped.
 
-    def __init__(self) -> None:
-        self._fragments = Fragments()
+    remember: keep the frames of fragments, so that `earlier` has, after each segment, the frames before the
+    last that it came in.
+    """
+
+    def __init__(self, *, remember: bool = False) -> None:
+        self._fragments = Fragments(remember=remember)
+
+    @property
+    def earlier(self) -> list[Frame]:
+        """The frames, but the last, that the latest segment came in; none where it came in one."""
+        return self._fragments.earlier
 
     def __call__(self, frame: Frame, skipped: Counter[str]) -> Segment | None:
         """The segment that a frame holds or completes; why there is none is counted in `skipped`."""
+        self._fragments.earlier = []
         decoded = decode(frame, self._fragments)
         if isinstance(decoded, Segment):
             return decoded
@@ -279,7 +299,7 @@ class _Packet:
         if length < 0:
             return self.skipped("malformed IP header")
         part = self.data[at : at + length]
-        whole = self.fragments.take(key, place, more, part, length, self.frame.time_ns)
+        whole = self.fragments.take(key, place, more, part, length, self.frame)
         if whole is None:
             return HELD
         packet = _Packet(self.frame, whole.data, whole.length, self.fragments, self.depth, whole.frames)

@@ -51,6 +51,7 @@ class PcapngWriter:
             else target
         )
         self._closed = False
+        self._interfaces = 1
         self._start_ns = start_ns
         self._last_ns = start_ns or 0
         section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
@@ -59,8 +60,29 @@ class PcapngWriter:
         interface += _options((2, name.encode()), (9, b"\x09"))
         self._stream.write(_block(0x0A0D0D0A, section) + _block(1, interface))
 
-    def write(self, time_ns: int, data: bytes, length: int | None = None, comment: str = "") -> None:
+    def interface(self, linktype: int, name: str = "") -> int:
+        """Add an interface with nanosecond time stamps; returns its number. The first one has 0."""
+        body = struct.pack("<HHI", linktype, 0, 0) + _options((2, name.encode()), (9, b"\x09"))
+        self._stream.write(_block(1, body))
+        self._interfaces += 1
+        return self._interfaces - 1
+
+    def secrets(self, kind: int, data: bytes) -> None:
+        """Add a Decryption Secrets Block: keys of the given kind (0x544C534B: a TLS key log)."""
+        self._stream.write(_block(0x0A, struct.pack("<II", kind, len(data)) + _padded(data)))
+
+    def write(
+        self,
+        time_ns: int,
+        data: bytes,
+        length: int | None = None,
+        comment: str = "",
+        *,
+        interface: int = 0,
+    ) -> None:
         """Add a frame: when (ns since 1970), its bytes, its length on the wire where `data` is only a part.
+
+        interface: the number of one that was added before.
 
         Raises ValueError for a time that the format cannot hold, and for data that no reader would take.
         """
@@ -73,7 +95,7 @@ class PcapngWriter:
         self._last_ns = max(self._last_ns, time_ns)
         body = struct.pack(
             "<IIIII",
-            0,
+            interface,
             time_ns >> 32,
             time_ns & 0xFFFFFFFF,
             len(data),

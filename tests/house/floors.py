@@ -29,6 +29,7 @@ LIBRARIES = {
         "dissect.stream.records",  # Record.packet, made when somebody looks
         "dissect.rfb",
         "dissect.spice",
+        "dissect.app.bpf",  # finds libpcap, which compiles capture filters
         "dissect.replay.packets.segments",  # TCP segments of our own
     ),
     "dpkt": ("dissect.capture",),

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import TextIO
 
-from dissect.app import terminal
-from dissect.app.captures import add_capture_arguments, read_captures
+from dissect.app import extract, terminal
+from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
+from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import noticed, outcome, spoke
 from dissect.dissection.verdict import Verdict
@@ -19,17 +23,82 @@ from dissect.stream.text import safe
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_capture_arguments(parser, many=True)
-    parser.epilog = "example: firstbyte verdict pcaps/*.pcapng"
+    add_selection_arguments(parser)
+    parser.add_argument(
+        "-w", "--write", metavar="OUT.pcapng", help="write the packets of these conversations, unchanged"
+    )
+    parser.epilog = "example: firstbyte verdict --verdict wrong-protocol -w odd.pcapng day-*.pcap.gz --merge"
 
 
 def run(args: Namespace) -> int:
     """Print the verdicts; 0 where at least one conversation was found."""
-    found = read_captures(args.captures, records=False, only=args.conversation)
-    if args.json:
-        for name, dissected in found:
-            print(json.dumps(dissected.verdict.to_json(name)))
-        return 0
-    rows: list[tuple[str, Verdict]] = [(name, dissected.verdict) for name, dissected in found]
+    keep = None
+    if args.filter is not None:
+        from dissect.app.bpf import compile_filter
+
+        keep = compile_filter(args.filter)
+    if args.write is not None and (args.follow or "-" in args.captures):
+        raise terminal.Unusable("-w reads the captures twice, which - and --follow do not allow")
+    captures = Captures(
+        args.captures,
+        records=False,
+        only=args.conversation,
+        keep=keep,
+        merge=args.merge,
+        follow=args.follow,
+        interruptible=True,
+    )
+    wanted = Wanted(args.host, args.port, args.verdict)
+    chosen = extract.Chosen(merge=args.merge)
+    code = _print(captures, wanted, chosen, args)
+    if args.write is not None:
+        frames = extract.write(args.write, args.captures, chosen, keep)
+        terminal.complain(
+            f"{terminal.plural(frames, 'packet')} of {terminal.plural(len(chosen), 'conversation')} written",
+            source=args.write,
+        )
+    return code
+
+
+def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen, args: Namespace) -> int:
+    rows: list[tuple[str, Verdict]] = []
+    # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
+    at_once = not _is_file(sys.stdout)
+    partial = 0
+    for name, dissected in captures:
+        verdict = dissected.verdict
+        if not wanted(verdict):
+            continue
+        chosen.add(name, dissected.conversation)
+        unfinished = captures.interrupted and dissected.open
+        partial += unfinished
+        if args.json:
+            found = verdict.to_json(name)
+            if unfinished:
+                found["partial"] = True
+            print(json.dumps(found), flush=at_once)
+        else:
+            rows.append((name, verdict))
+    if not args.json:
+        _table(rows)
+    sys.stdout.flush()
+    if captures.interrupted:
+        terminal.complain(
+            "interrupted: this is what was found so far; "
+            f"{terminal.plural(partial, 'conversation')} had not ended by then"
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _table(rows: list[tuple[str, Verdict]]) -> None:
     table = Table(
         [
             Column("#", align="right"),
@@ -54,8 +123,6 @@ def run(args: Namespace) -> int:
                 print("\n".join(table.head()))
             last = name
         print("\n".join(table.row(row)))
-    sys.stdout.flush()
-    return 0
 
 
 def _cells(verdict: Verdict) -> list[str | Cell]:
