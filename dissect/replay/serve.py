@@ -63,7 +63,9 @@ class _ServerPlayer(Player):
         """See `Player.ended`."""
         if self.client_ended is None:
             self.client_ended = how, now
-        return super().ended(how, now)
+        # Where the recorded server ended it right after its last word, the two ends race: ours was due first.
+        actions = self.woken(now)
+        return actions if self.over else [*actions, *super().ended(how, now)]
 
 
 class Server:

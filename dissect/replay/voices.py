@@ -126,6 +126,11 @@ class Literal(Voice):
         self._held: list[tuple[bytes, int]] = []
         self._spoken: str | None = None
         self._stream: Session | OpaqueStream | None = None
+        self._heard = 0
+        last = plan.expected[-1].message if plan.expected else None
+        cut = last is not None and last.note is not None and "incomplete" in last.note
+        self._cut_at = last.offset + last.size if last is not None and cut else None
+        """Where the recorded peer stopped in the middle of a message: all that may come of this one too."""
         known = plan.spoke[plan.peer]
         if known in ("rfb", "spice"):
             self._choose(known)
@@ -143,7 +148,13 @@ class Literal(Voice):
 
     def hear(self, data: bytes, now: int) -> list[Record]:
         if self._stream is not None:
-            return self._stream.feed(self.plan.peer, data, now)
+            self._heard += len(data)
+            records = self._stream.feed(self.plan.peer, data, now)
+            if self._heard == self._cut_at and self._spoken is not None:
+                # Answered then, so it is to be answered now; what follows is no part of it.
+                records += self._stream.end(self.plan.peer, now)
+                self._stream = OpaqueStream(self.plan.peer, self._spoken, TITLES[self._spoken])
+            return records
         self._held.append((data, now))
         self._head += data
         return self._decide(ended=False)

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from dissect.lab.models import Change, Model, Omit, PairResult, Parting, SpiceClient, meet
+from dissect.lab.models import (
+    Change,
+    Model,
+    Omit,
+    PairResult,
+    Parting,
+    Speaks,
+    SpiceClient,
+    SpiceServer,
+    VncClient,
+    meet,
+)
 from dissect.replay.outcome import Outcome
 from dissect.replay.plan import Plan, load, sessions
 from dissect.replay.player import Options, Shape
@@ -130,6 +141,19 @@ def test_a_client_of_the_other_protocol(vnc: Plan) -> None:
     served = serve_one(vnc, SPICY, deadline_s=2)
     assert served.result.outcome is Outcome.DIFF, told(served.result)
     assert any("SPICE" in str(d.got) for d in served.result.differences), told(served.result)
+
+
+def test_a_message_that_was_answered_half_is_answered_half(tmp_path: Path) -> None:
+    """`RFB ` and no more: the old SPICE server's error is due after four bytes, not after twelve."""
+    early = VncClient(speaks=Speaks.AFTER_SILENCE, silence_ns=20_000_000)
+    [plan] = record(tmp_path / "early.pcapng", early, SpiceServer(), played=Side.SERVER)
+    assert plan.peer_bytes == 4
+    session, met = serve([plan], models(early))
+    [served] = session.served
+    assert served.result.outcome is Outcome.PASS, told(served.result)
+    assert served.result.compared_messages == 1
+    assert isinstance(met, PairResult)
+    assert met.clients[0].received == len(plan.stream)
 
 
 def test_nobody_comes(vnc: Plan) -> None:
