@@ -284,7 +284,7 @@ class Player:
         return self._flush()
 
     def _word(self) -> Word | None:
-        if self.over or self.comparison.complete:
+        if self.over or (self.comparison.complete and not self.hold):
             return None
         self._prefix()
         word = self.voice.handshake()
@@ -409,7 +409,8 @@ class Player:
         """End the replay where everything was said and everything awaited has come."""
         comparison, plan, options = self.comparison, self.plan, self.options
         if comparison.complete:
-            self._succeed(f"compared through {options.through}", Close())
+            if not self.hold:
+                self._succeed(f"compared through {options.through}", Close())
             return
         lost = self.voice.lost
         if lost is not None and comparison.differences and not plan.peer_violations:

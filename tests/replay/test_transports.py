@@ -337,7 +337,7 @@ def test_a_peer_that_hangs_delays_nobody(plan: Plan) -> None:
         began = time.monotonic()
 
         async def play(number: int) -> Sequence[Result]:
-            return [await carrier.play(Player(plan), 4)]
+            return [await carrier.play(Player(plan), 2.5)]
 
         def done(number: int, found: Sequence[Result]) -> None:
             results.extend(found)
@@ -351,7 +351,7 @@ def test_a_peer_that_hangs_delays_nobody(plan: Plan) -> None:
     with serving(SERVER) as model:
         results, last_pass = asyncio.run(go())
     assert Counter(result.outcome for result in results) == {Outcome.PASS: 54, Outcome.TIMEOUT: 6}
-    assert last_pass < 3.5  # none of them waited for the six
+    assert last_pass < 2.3  # none of them waited for the six
 
 
 def test_interrupted(plan: Plan) -> None:

@@ -38,7 +38,7 @@ RFB_FIELDS: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("message", "field", "value"), RFB_FIELDS, ids=lambda value: str(value))
 def test_one_field_changed_in_rfb(rfb: Plan, message: str, field: str, value: Any) -> None:
-    result = play(rfb, replace(SERVER, faults=(Change(message, field, value),)), deadline_s=1)
+    result = play(rfb, replace(SERVER, faults=(Change(message, field, value),)), deadline_s=0.6)
     assert result.outcome is Outcome.DIFF, told(result)
     assert (message, field) in [(d.message, d.field) for d in result.differences], told(result)
 
@@ -47,7 +47,7 @@ def test_one_field_changed_in_rfb(rfb: Plan, message: str, field: str, value: An
     "message", ["ProtocolVersion", "SecurityTypes", "SecurityResult", "ServerInit", "FramebufferUpdate"]
 )
 def test_one_message_missing_in_rfb(rfb: Plan, message: str) -> None:
-    result = play(rfb, replace(SERVER, faults=(Omit(message),)), deadline_s=1)
+    result = play(rfb, replace(SERVER, faults=(Omit(message),)), deadline_s=0.6)
     assert result.outcome in (Outcome.TIMEOUT, Outcome.DIFF, Outcome.EARLY_CLOSE), told(result)
     assert message in [d.message for d in result.differences], told(result)
 
@@ -115,7 +115,7 @@ def test_an_early_close_in_spice(spice: list[Plan], after: int) -> None:
 
 def main_of(plans: list[Plan], server: Model) -> Result:
     with serving(server) as background:
-        return play_all(plans, background.host, background.port, deadline_s=1)[0]
+        return play_all(plans, background.host, background.port, deadline_s=0.6)[0]
 
 
 def test_a_channel_that_is_wrong_is_named(spice: list[Plan]) -> None:

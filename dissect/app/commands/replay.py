@@ -219,11 +219,22 @@ def run(args: Namespace) -> int:
         chosen = _choose(plans, args)
     except Unplayable as error:
         raise terminal.Unusable(str(error), source=args.capture) from None
+    if args.through is not None:
+        _check_through(chosen, args)
     for plan in chosen:
         why = Player(plan, options, session_id=0).why_not if args.all_channels else _why_not(plan, options)
         if why is not None:
             return _refuse(plan, why, args)
     return asyncio.run(_play(args, chosen, options, target))
+
+
+def _check_through(plans: list[Plan], args: Namespace) -> None:
+    """Raise terminal.Unusable where --through names what the live side is not expected to send."""
+    names = list(dict.fromkeys(item.message.name for plan in plans for item in plan.expected))
+    if args.through not in names:
+        has = f"it has {', '.join(names)}" if names else "it has none at all"
+        why = f"--through: no message {args.through} of the {plans[0].peer} in the recording; {has}"
+        raise terminal.Unusable(why, source=args.capture)
 
 
 def _why_not(plan: Plan, options: Options) -> str | None:
