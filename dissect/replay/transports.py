@@ -173,6 +173,11 @@ class Tape:
             client, server, self._writer.write, client_isn=number * 7919, server_isn=number * 104729
         )
 
+    def refused(self, server: tuple[str, int], syn_ns: int) -> None:
+        """A connection that nobody took; `syn_ns` is a monotonic time."""
+        client = "::1" if ":" in server[0] else "127.0.0.1", 1024 + (self._connections + 1) % 60000
+        self.connection(client, server).refused(self.wall(syn_ns), self.wall(time.monotonic_ns()))
+
     def close(self) -> None:
         """Finish the file."""
         self._writer.close(self.wall(time.monotonic_ns()))
@@ -412,6 +417,7 @@ class Sockets:
             player.refused(player.why_not, time.monotonic_ns())
             return result
         begun = time.monotonic()
+        syn_ns = time.monotonic_ns()
         sock: socket.socket | None = None
         self.open += 1
         self.most_open = max(self.most_open, self.open)
@@ -435,6 +441,8 @@ class Sockets:
                 player.refused(words(error), time.monotonic_ns())
                 if isinstance(error, ConnectionResetError):  # it stood for a moment
                     result.outcome = Outcome.RESET
+                elif isinstance(error, ConnectionRefusedError) and self.tape and self.target.address:
+                    self.tape.refused(self.target.address[1], syn_ns)
         except asyncio.CancelledError:
             if not self._interrupted:
                 raise

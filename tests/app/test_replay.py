@@ -120,8 +120,7 @@ def test_an_ambiguous_capture_lists_the_choices(tmp_path: Path, capsys: pytest.C
     assert main(["replay", str(path), "--to", "127.0.0.1:1"]) == 2
     err = capsys.readouterr().err
     assert "choose one with --conversation N" in err
-    assert "  0: 127.0.0.1:40000" in err
-    assert "  1: 127.0.0.1:40001" in err
+    assert [line[:20] for line in err.splitlines()[1:]] == ["  0: 127.0.0.1:40000", "  1: 127.0.0.1:40001"]
 
 
 def test_repeat(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,12 +152,15 @@ def test_record(rfb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert (verdict["verdict"], verdict["client_spoke"]) == ("agreed", "rfb")
 
 
-def test_nobody_listens(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_listens(rfb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert main(["replay", str(rfb), "--to", f"127.0.0.1:{port}", "--json"]) == 1
+    out = tmp_path / "out.pcapng"
+    assert main(["replay", str(rfb), "--to", f"127.0.0.1:{port}", "--json", "--record", str(out)]) == 1
     [found] = objects(capsys.readouterr().out)
     assert (found["outcome"], found["reason"]) == ("refused", "connection refused")
+    assert main(["verdict", str(out), "--json"]) == 0  # the SYN and the RST that answered it
+    assert objects(capsys.readouterr().out)[0]["server"] == f"127.0.0.1:{port}"
 
 
 def test_a_name_that_is_none(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Sequence
@@ -218,7 +219,7 @@ def run(args: Namespace) -> int:
     try:
         chosen = _choose(plans, args)
     except Unplayable as error:
-        raise terminal.Unusable(str(error), source=args.capture) from None
+        return unplayable(error, args.capture)
     if args.through is not None:
         _check_through(chosen, args)
     for plan in chosen:
@@ -226,6 +227,15 @@ def run(args: Namespace) -> int:
         if why is not None:
             return _refuse(plan, why, args)
     return asyncio.run(_play(args, chosen, options, target))
+
+
+def unplayable(error: Unplayable, capture: str) -> int:
+    """Say why nothing is played, and list the choices below where there are some; returns the exit code."""
+    reason, *choices = str(error).splitlines()
+    terminal.complain(reason, source=capture)
+    for choice in choices:
+        sys.stderr.write(f"{safe(choice)}\n")
+    return UNUSABLE
 
 
 def _check_through(plans: list[Plan], args: Namespace) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dissect.app import terminal
-from dissect.app.commands.replay import add_play_arguments, describe, options_from
+from dissect.app.commands.replay import add_play_arguments, describe, options_from, unplayable
 from dissect.app.main import DIFFERENT, INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE
 from dissect.capture import CaptureError
 from dissect.replay.outcome import Outcome
@@ -88,7 +88,7 @@ def run(args: Namespace) -> int:
     try:
         chosen = _choose(plans, args)
     except Unplayable as error:
-        raise terminal.Unusable(str(error), source=args.capture) from None
+        return unplayable(error, args.capture)
     for plan in chosen:
         if plan.unplayable is not None:
             terminal.complain(
