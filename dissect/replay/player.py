@@ -151,6 +151,8 @@ class Player:
         self._early: tuple[int, int] | None = self._early_prefix()
         self._said_first = False
         self._peer_ended: How | None = None
+        self._cut_short: str | None = None
+        """The message in whose middle the peer ended, where the recorded peer did not."""
         self._done_ns: int | None = None
         self._silent_from: int | None = None
 
@@ -249,11 +251,19 @@ class Player:
                 handshake = is_handshake(record)
                 if self._peer_ended is not None and record.note and "incomplete" in record.note:
                     self.result.notes.append(f"{record.name}: {record.note}")
+                    if not self._was_cut:
+                        self._cut_short = record.name
                     continue
                 self.comparison.saw(record, handshake)
                 answers += self.voice.answers(record)
         for word in answers:
             self._say(word)
+
+    @property
+    def _was_cut(self) -> bool:
+        """Whether the recorded peer, too, ended in the middle of a message."""
+        last = self.plan.expected[-1].message.note if self.plan.expected else None
+        return last is not None and "incomplete" in last
 
     def _violated(self, violation: Violation) -> None:
         if violation.name in self.plan.peer_violations:
@@ -453,6 +463,7 @@ class Player:
         plan, comparison = self.plan, self.comparison
         verb = "reset" if how == "reset" else "closed"
         expected = (plan.end.side is plan.peer or plan.end.half) and comparison.settled()
+        expected = expected and self._cut_short is None
         if comparison.complete:
             self._succeed(f"compared through {self.options.through}", Close())
         elif self.hold and comparison.settled():
@@ -482,6 +493,8 @@ class Player:
     def _awaited(self) -> str:
         """What the replay was waiting for, in words."""
         comparison = self.comparison
+        if self._cut_short is not None:
+            return f"the rest of {self._cut_short} was still to come from the {self.plan.peer}"
         names = comparison.missing_names()
         if names:
             return f"{names[0]} was still to come from the {self.plan.peer}"
@@ -500,7 +513,11 @@ class Player:
             self.comparison.differ(where)
         self._count()
         if self.comparison.differences:
-            self._finish(Outcome.DIFF, reason)
+            first = self.comparison.differences[0]
+            count = len(self.comparison.differences) + self.comparison.differences_not_kept
+            more = f" and {count - 1} more" if count > 1 else ""
+            field = "" if first.field == WHOLE else f".{first.field}"
+            self._finish(Outcome.DIFF, f"{first.message}{field} differs{more}")
         elif not (result.compared_messages or result.compared_silences or result.compared_endings):
             self._finish(Outcome.INCONCLUSIVE, "nothing was compared")
         else:

@@ -250,7 +250,13 @@ class Link:
     def _step(self, step: Callable[[int], list[Action]]) -> None:
         if self._closed:
             return
-        self._carry_out(step(time.monotonic_ns()))
+        try:
+            self._carry_out(step(time.monotonic_ns()))
+        except Exception as fault:
+            # A fault of ours must not pass for something that the peer did.
+            if not self._done.done():
+                self._done.set_exception(fault)
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dissect.lab.models import serving
 from dissect.replay.compare import Rules
@@ -24,6 +26,7 @@ from dissect.replay.player import (
     Send,
     Shape,
 )
+from dissect.rfb import messages as rfb
 from tests.app.captures import CURE, FAST, HANG
 from tests.dissection.conversations import ERROR_REPLY, FIN, GREETING, LINK_MESS, C, S, Step
 from tests.replay.play import CLIENT, SERVER, SPICE, SPICY, plan_of, play, play_all, record, told
@@ -309,3 +312,31 @@ def test_the_result_has_the_keys_of_the_contract() -> None:
     assert found["differences"] == [
         {"message": "ProtocolVersion", "field": "minor", "expected": "008", "got": "007", "nth": 0}
     ]
+
+
+@given(st.lists(st.integers(1, 40), max_size=30))
+def test_how_the_answers_are_cut_changes_nothing(cuts: list[int]) -> None:
+    init = bytes(rfb.ServerInit(framebuffer_width=8, framebuffer_height=8, name_string=b"model"))
+    steps: list[Step] = [*AGREED[:6], (S, init, 7 * MS), (C, FIN, 8 * MS)]
+    clocked = Clocked(Player(plan_of(steps)))
+    sizes = iter(cuts)
+    for answer in (
+        GREETING,
+        b"\1\1",
+        bytes(4),
+        bytes(rfb.ServerInit(framebuffer_width=9, name_string=b"model")),
+    ):
+        left = answer
+        while left:
+            size = next(sizes, len(left))
+            clocked.hear(left[:size])
+            left = left[size:]
+    clocked.run(SECOND)
+    result = clocked.player.result
+    assert [(d.message, d.field) for d in result.differences] == [
+        ("ServerInit", "framebuffer_width"), ("ServerInit", "framebuffer_height"),
+    ]  # fmt: skip
+    assert (result.outcome, result.compared_messages, b"".join(data for _, data in clocked.out)) == (
+        Outcome.DIFF, 4, GREETING + b"\1\1",
+    )  # fmt: skip
+    assert result.reason == "ServerInit.framebuffer_width differs and 1 more"

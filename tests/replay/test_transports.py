@@ -186,7 +186,7 @@ def test_one_byte_a_second(plan: Plan) -> None:
 def test_a_peer_that_closes_in_mid_message(plan: Plan) -> None:
     with serving(replace(SERVER, faults=(Cut("ServerInit", 20),))) as server:
         result = play_at(plan, server.host, server.port)
-    assert result.outcome is Outcome.EARLY_CLOSE
+    assert result.outcome is Outcome.EARLY_CLOSE, told(result)
 
 
 def test_a_name_that_is_none() -> None:
@@ -396,6 +396,15 @@ def test_a_session_whose_main_channel_is_refused(tmp_path: Path) -> None:
         Outcome.INCONCLUSIVE,
     ]
     assert results[1].reason == "its main channel ended before it could be opened"
+
+
+def test_a_fault_of_ours_is_no_answer(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Player, data: bytes, now: int) -> list[object]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Player, "received", broken)
+    with serving(SERVER) as server, pytest.raises(ZeroDivisionError):
+        play_at(plan, server.host, server.port)
 
 
 def test_the_limit_of_files_is_raised() -> None:

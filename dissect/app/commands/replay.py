@@ -395,20 +395,24 @@ def describe(result: Result) -> list[str]:
         lines.append(f"  live peer: {safe(peer)}")
     lines += [f"  not as recorded: {safe(text)}" for text in result.adapted]
     lines += [f"  note: {safe(text)}" for text in result.notes]
+    around: tuple[object, ...] = ()
     for difference in result.differences[:SHOWN]:
-        lines += _difference(difference)
+        here = difference.message, difference.nth, difference.at
+        lines += _difference(difference, same=here == around)
+        around = here
     hidden = len(result.differences) - SHOWN + result.differences_not_kept
     if hidden > 0:
         lines.append(f"  and {terminal.plural(hidden, 'more difference')} (--json has them)")
     return lines
 
 
-def _difference(difference: Difference) -> list[str]:
+def _difference(difference: Difference, *, same: bool) -> list[str]:
+    """One difference; `same`: the bytes around it have just been shown."""
     nth = f" #{difference.nth}" if difference.nth else ""
     path = f"{difference.message}{nth}.{difference.field}"
     expected, got = safe(str(difference.expected)), safe(str(difference.got))
     lines = [f"  {terminal.paint(safe(path), 'head')}: expected {expected}, got {got}"]
-    if difference.at is not None and (difference.expected_bytes or difference.got_bytes):
+    if difference.at is not None and not same and (difference.expected_bytes or difference.got_bytes):
         at = f"{difference.at:>6}"
         if difference.expected_bytes:
             lines.append(f"    expected {at}  {hex_line(difference.expected_bytes)}")
