@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -65,8 +66,21 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
         "conversations go on from one to the next",
     )
     parser.add_argument(
+        "--jobs",
+        type=_jobs,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes that read a large file together (default: one a core, here %(default)s)",
+    )
+    parser.add_argument(
         "--follow", action="store_true", help="at the end of a file wait for more, until Ctrl-C"
     )
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise ArgumentTypeError(f"{text!r} is no number of processes (1 to 64)")
+    return int(text)
 
 
 def _port(text: str) -> int:
@@ -109,7 +123,9 @@ class Captures:
 
     records, only: as for `dissect`. keep: which frames are used; None is all. merge: the captures are one.
     follow: wait at the end of a file for more of it. interruptible: the first Ctrl-C ends reading, and what
-    was found by then comes out; `interrupted` is True then.
+    was found by then comes out; `interrupted` is True then. jobs: as many processes read large files
+    together, where no records are wanted; share: the part of the conversations that is this one's (see
+    `Bulk`).
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
@@ -125,8 +141,22 @@ class Captures:
         merge: bool = False,
         follow: bool = False,
         interruptible: bool = False,
+        jobs: int = 1,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.interrupted = False
+        self.file = 0
+        """Which of the captures is being read, from 0."""
+        self.opened: list[tuple[int, int]] = []
+        self.began: dict[int, tuple[int, int]] = {}
+        """With a share: capture and first frame of each conversation that began, of late and by its number;
+        whoever reads these clears them."""
+        self.tick: Callable[[], None] | None = None
+        """Called often while reading, where it is set."""
+        self.consumed = self.frame = self.count = 0
+        """How far this is: bytes, frames of this capture, conversations."""
+        self._jobs = jobs
+        self._share = share
         self._names = names
         self._records = records
         self._only = only
@@ -145,11 +175,36 @@ class Captures:
             for group in [names] if self._merge else [[name] for name in names]:
                 if self.interrupted:
                     break
-                yield from self._group(group, progress)
+                if self._jobs > 1 and not self._records and self._only is None and _large(group):
+                    yield from self._together(group, progress)
+                else:
+                    yield from self._group(group, progress)
         if self._failure is not None:
             if not self._found and not self.interrupted:
                 raise self._failure
             self._say(None)
+
+    def _together(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
+        """Captures that are one, read by several processes."""
+        from dissect.app.together import read_together
+
+        parts = [
+            Captures(
+                names,
+                records=False,
+                keep=self._keep,
+                merge=True,
+                interruptible=self._interruptible,
+                share=(number, self._jobs),
+            )
+            for number in range(self._jobs)
+        ]
+        size = sum(Path(name).stat().st_size for name in names)
+        show = _Shower(f"{len(names)} captures" if len(names) > 1 else names[0], size, progress)
+        for name, dissected in read_together(parts, show):
+            progress.clear()
+            self._found += 1
+            yield name, dissected
 
     def _group(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
         """Captures that are one."""
@@ -170,7 +225,9 @@ class Captures:
 
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
         conversations = Conversations()
-        bulk = Bulk(conversations)
+        bulk = Bulk(conversations, self._share)
+        first = self._share[0] == 0  # of several that read the same, one says what is wrong with it
+        past = 0
         end_ns: int | None = None
         last: Capture | None = None
         for name in names:
@@ -182,24 +239,52 @@ class Captures:
                 self._say(terminal.Unusable(error.reason, source=name, offset=error.offset))
                 continue
             readable.append(name)
-            show = _Shower(name, capture, conversations, progress)
+            self.file = names.index(name)
+            path = Path(name)
+            size = path.stat().st_size if name != "-" and path.is_file() else 0
+            tick = self._ticker(capture, conversations, past, _Shower(name, size, progress))
             with capture:
-                for event in bulk.read(capture, keep=self._keep, tick=show):
+                for event in bulk.read(capture, keep=self._keep, tick=tick):
                     if isinstance(event, Opened):
                         self._opened[event.conversation.index] = name
+                        if self._share[1] > 1:
+                            place = self.file, event.conversation.first_frame
+                            self.opened.append(place)
+                            self.began[event.conversation.index] = place
                     yield event
+            past += capture.consumed
             if capture.end_ns is not None:
                 end_ns = capture.end_ns if end_ns is None else max(end_ns, capture.end_ns)
             if name is names[-1] or self.interrupted:
                 yield from bulk.finish(capture, end_ns)
                 last = None
             progress.clear()
+            if not first:
+                continue
             for problem in capture.problems:
                 terminal.complain(problem.reason, source=name, offset=problem.offset)
             if (unused := capture.not_used()) is not None:
                 terminal.complain(unused, source=name)
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
+
+    def _ticker(
+        self, capture: Capture, conversations: Conversations, past: int, show: _Shower
+    ) -> Callable[[], None]:
+        """What is called often: shows how far this capture is, or tells whoever asked to be told."""
+
+        def tick() -> None:
+            self.consumed, self.frame, self.count = (
+                past + capture.consumed,
+                capture.frames,
+                conversations.count,
+            )
+            if self.tick is None:
+                show(capture.consumed, conversations.count)
+            else:
+                self.tick()
+
+        return tick
 
     def _opener(self, name: str) -> Capture:
         if self._follow and name != "-" and Path(name).is_file():
@@ -214,7 +299,7 @@ class Captures:
     def _say(self, new: terminal.Unusable | None) -> None:
         """Say the earlier failure now; the last one ends the command if nothing was found."""
         old = self._failure
-        if old is not None:
+        if old is not None and self._share[0] == 0:
             terminal.complain(old.reason, source=old.source, offset=old.offset)
         self._failure = new
 
@@ -267,29 +352,47 @@ class Growing(io.RawIOBase):
 
 
 class _Shower:
-    """Progress of one capture: bytes, conversations, time left; called often."""
+    """Progress of one capture of `size` bytes (0: not known): bytes, conversations, time left."""
 
-    def __init__(
-        self, name: str, capture: Capture, conversations: Conversations, progress: terminal.Progress
-    ) -> None:
-        self._name, self._capture, self._conversations = name, capture, conversations
-        self._progress = progress
+    def __init__(self, name: str, size: int, progress: terminal.Progress) -> None:
+        self._name, self._size, self._progress = name, size, progress
         self._began = time.monotonic()
-        path = Path(name)
-        self._size = path.stat().st_size if name != "-" and path.is_file() else 0
 
-    def __call__(self) -> None:
+    def __call__(self, read: int, conversations: int) -> None:
         if not self._progress.shown:
             return
-        read, size = self._capture.consumed, self._size
+        size = self._size
         text = f"{self._name}: {read:,} bytes"
         if size:
             text += f" of {size:,} ({100 * read // size} %)"
-        text += f", {terminal.plural(self._conversations.count, 'conversation')}"
+        text += f", {terminal.plural(conversations, 'conversation')}"
         passed = time.monotonic() - self._began
         if size and passed > 1 and read:
             text += f", {_left(passed * max(0, size - read) / read)} left"
         self._progress.update(text)
+
+
+LARGE = 64 << 20
+"""Bytes of captures from which on several processes read them together."""
+
+
+def _large(names: Sequence[str]) -> bool:
+    """Whether captures are worth more than one process: large, files, and not compressed."""
+    from dissect.capture.packed import MAGIC_SIZE, kind_of
+
+    size = 0
+    for name in names:
+        path = Path(name)
+        try:
+            if name == "-" or not path.is_file():
+                return False
+            with path.open("rb") as stream:
+                if kind_of(stream.read(MAGIC_SIZE)) is not None:
+                    return False
+            size += path.stat().st_size
+        except OSError:
+            return False
+    return size >= LARGE
 
 
 def _left(seconds: float) -> str:

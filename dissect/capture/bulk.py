@@ -29,7 +29,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dissect.capture.conversations import Connection, Conversations, Event, Key, Passed
+from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed
 from dissect.capture.files import Capture, Frame, Run, windows
 from dissect.capture.link import (
     ACK,
@@ -62,8 +62,12 @@ MOST_RUN: Final = 8192
 class Bulk:
     """Reads captures into `conversations`, one after the other."""
 
-    def __init__(self, conversations: Conversations) -> None:
+    def __init__(self, conversations: Conversations, share: tuple[int, int] = (0, 1)) -> None:
+        """share: (k, n) takes the k-th of n parts of all conversations, told apart by their addresses; n
+        of these, one for each part, say together what one would, at the same packets.
+        """
         self.conversations: Final = conversations
+        self._share, self._shares = share
         self.passed = 0
         """Packets that were passed over so far."""
         self._decode = Decoder()
@@ -122,7 +126,24 @@ class Bulk:
     def _frame(self, capture: Capture, frame: Frame, events: list[Event]) -> None:
         segment = self._decode(frame, capture.skipped)
         if segment is not None:
-            self._push(segment, events)
+            if self._mine(segment):
+                self._push(segment, events)
+            else:
+                events += self.conversations.due(segment.time_ns)
+            self._date(events, 0, frame.number)
+
+    def _mine(self, segment: Segment) -> bool:
+        if self._shares == 1:
+            return True
+        addresses = int.from_bytes(segment.src, "big") + int.from_bytes(segment.dst, "big")
+        return (_folded(addresses) + segment.sport + segment.dport) % self._shares == self._share
+
+    def _date(self, events: list[Event], start: int, number: int) -> None:
+        """Note at which frame conversations ended, for those who put shares together again."""
+        if self._shares > 1:
+            for event in events[start:]:
+                if isinstance(event, Ended):
+                    event.conversation.end_frame = number
 
     def _push(self, segment: Segment, events: list[Event]) -> None:
         find = self.conversations.find
@@ -155,6 +176,9 @@ class Bulk:
     def _run(self, capture: Capture, run: Run, events: list[Event]) -> int:
         """Take a run; returns how many of its packets went the ordinary way."""
         heads = headers(run)
+        every = heads.tcp
+        if self._shares > 1:
+            heads.keep(self._share, self._shares)
         count = len(run)
         if heads.udp:
             capture.skipped["UDP"] += heads.udp
@@ -164,6 +188,8 @@ class Bulk:
             decoded = self._decode(run.frame(index), capture.skipped)
             if decoded is not None:
                 unusual[index] = decoded
+                if not self._mine(decoded):
+                    continue
                 half = self.conversations.find((decoded.src, decoded.sport, decoded.dst, decoded.dport))
                 if half is not None and half.connection.slot is not None:
                     halves[index] = 2 * half.connection.slot + (half.side is Side.SERVER)
@@ -173,15 +199,16 @@ class Bulk:
             self._sleepers.account(heads, halves, quiet, run.times)
             self.passed += passed
 
-        used = heads.tcp
-        slow = used & ~quiet
+        used = every
+        slow = heads.tcp & ~quiet
         if unusual:
             used = used.copy()
             used[list(unusual)] = True
         rows = np.flatnonzero(slow)
         todo = list(zip(rows.tolist(), heads.segments(run, rows), strict=True))
         if unusual:
-            todo = sorted([*todo, *unusual.items()], key=_index)
+            todo += [(index, segment) for index, segment in unusual.items() if self._mine(segment)]
+            todo.sort(key=_index)
         # What is due by time alone is due at the first packet after it, also where that one is passed over.
         conversations = self.conversations
         times = run.times if used.all() else np.where(used, run.times, np.iinfo(np.int64).min)
@@ -191,14 +218,20 @@ class Bulk:
             if due_ns <= last_ns:
                 due_at = _next(times, due_at + 1, due_ns, count)
                 while due_at < index:
+                    before = len(events)
                     events += conversations.due(int(times[due_at]))
+                    self._date(events, before, run.number + due_at)
                     due_ns = conversations.due_ns
                     due_at = _next(times, due_at + 1, due_ns, count)
+            before = len(events)
             self._push(segment, events)
+            self._date(events, before, run.number + index)
             due_at = index
             due_ns = conversations.due_ns
         while due_ns <= last_ns and (due_at := _next(times, due_at + 1, due_ns, count)) < count:
+            before = len(events)
             events += conversations.due(int(times[due_at]))
+            self._date(events, before, run.number + due_at)
             due_ns = conversations.due_ns
         conversations.passed(last_ns)
         return len(todo)
@@ -211,6 +244,17 @@ def _next(times: Numbers, start: int, due_ns: int, count: int) -> int:
     later = times[start:] >= due_ns
     at = int(np.argmax(later))
     return start + at if later[at] else count
+
+
+def _folded(number: int) -> int:
+    """A number modulo 2**32 - 1: the same for a whole address and for the sum of its 32-bit words."""
+    return number % 0xFFFFFFFF
+
+
+def _shared(addresses: Numbers, ports: Numbers, shares: int) -> Numbers:
+    both = (ports >> np.uint64(16)) + (ports & np.uint64(0xFFFF))
+    found: Numbers = (addresses % np.uint64(0xFFFFFFFF) + both) % np.uint64(shares)
+    return found
 
 
 def _index(item: tuple[int, Segment]) -> int:
@@ -246,6 +290,25 @@ class Headers:
     sports: Numbers
     dports: Numbers
     is6: Numbers
+
+    def keep(self, share: int, shares: int) -> None:
+        """Forget the TCP rows that are not of this share; see `Bulk`."""
+        self.tcp = self.tcp.copy()
+        if len(self.rows4):
+            pair, ports = self.keys4
+            addresses = (pair >> np.uint64(32)) + (pair & np.uint64(0xFFFFFFFF))
+            mine = _shared(addresses, ports, shares) == share
+            self.tcp[self.rows4[~mine]] = False
+            self.rows4, self.keys4 = self.rows4[mine], (pair[mine], ports[mine])
+        if len(self.rows6):
+            *words, ports = self.keys6
+            # Their sum modulo 2**64 - 1, and so modulo the shares' folding, is that of the whole addresses.
+            low = [word & np.uint64(0xFFFFFFFF) for word in words]
+            high = [word >> np.uint64(32) for word in words]
+            addresses = sum(low[1:], low[0]) + sum(high[1:], high[0])
+            mine = _shared(addresses, ports, shares) == share
+            self.tcp[self.rows6[~mine]] = False
+            self.rows6, self.keys6 = self.rows6[mine], tuple(column[mine] for column in self.keys6)
 
     def segments(self, run: Run, rows: Numbers) -> Iterator[Segment]:
         """Some rows as the segments that `decode` would give."""

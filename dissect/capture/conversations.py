@@ -9,9 +9,9 @@ an end is known only later, times may decrease from one event to the next.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Final, Literal, TypeAlias
 
 from dissect.capture.files import Capture
@@ -51,6 +51,8 @@ class Conversation:
     another connection; "capture": the capture stopped first.
     aside: set by whoever reads the events, when the bytes that follow do not matter to them any more; then
     `bulk` may say how many there were (`Passed`) instead of what they were.
+    end_frame: number of the frame with which its end was known, where `bulk` reads shares; None at the end.
+    end_due_ns: when its end was to be known, where it was by time alone.
     """
 
     index: int
@@ -70,6 +72,8 @@ class Conversation:
     end_ns: int | None = None
     ended_by: EndedBy | None = None
     aside: bool = False
+    end_frame: int | None = None
+    end_due_ns: int | None = None
 
     @property
     def retransmitted(self) -> int:
@@ -244,8 +248,10 @@ class Conversations:
         self.count = 0
         """Conversations opened so far."""
         self._halves: dict[Key, Half] = {}
-        self._lingering: deque[tuple[int, Connection]] = deque()
-        self._waiting: deque[tuple[int, Connection]] = deque()
+        # Heaps, so that when one conversation ends does not depend on the others.
+        self._lingering: list[tuple[int, int, int, Connection]] = []
+        self._waiting: list[tuple[int, int, int, Connection]] = []
+        self._timers = 0
         self._due_ns = _NEVER  # when the first of those two wants to be looked at
         self._last_ns = 0
 
@@ -480,25 +486,32 @@ class Conversations:
 
     def _linger(self, connection: Connection, until_ns: int) -> None:
         connection.lingering = True
-        self._lingering.append((until_ns, connection))
+        self._set(self._lingering, until_ns, connection)
+
+    def _set(
+        self, timers: list[tuple[int, int, int, Connection]], until_ns: int, connection: Connection
+    ) -> None:
+        self._timers += 1  # no two entries are alike, so connections are never compared
+        heappush(timers, (until_ns, connection.conversation.index, self._timers, connection))
         self._due_ns = min(self._due_ns, until_ns)
 
     def _due(self, now: int, events: list[Event]) -> None:
         """End what has lingered long enough, forget what has been over for long."""
         while self._lingering and self._lingering[0][0] <= now:
-            _until, connection = self._lingering.popleft()
+            until_ns, _index, _timer, connection = heappop(self._lingering)
             if connection.client.stream is None:
                 continue
+            connection.conversation.end_due_ns = until_ns
             if connection.reset_ns is not None:
                 self._end(connection, now, "reset", connection.reset_ns, events)
                 continue
             again = connection.conversation.last_ns + CLOSE_LINGER_NS
             if again > now:
-                self._lingering.append((again, connection))
+                self._set(self._lingering, again, connection)
                 continue
             self._end(connection, now, "fin", None, events)
         while self._waiting and self._waiting[0][0] <= now:
-            self._forget(self._waiting.popleft()[1])
+            self._forget(heappop(self._waiting)[3])
         heads = [queue[0][0] for queue in (self._lingering, self._waiting) if queue]
         self._due_ns = min(heads, default=_NEVER)
 
@@ -524,8 +537,7 @@ class Conversations:
         conversation.end_ns = time_ns
         conversation.ended_by = by
         events.append(Ended(conversation, time_ns, by == "capture"))
-        self._waiting.append((now + TIME_WAIT_NS, connection))
-        self._due_ns = min(self._due_ns, now + TIME_WAIT_NS)
+        self._set(self._waiting, now + TIME_WAIT_NS, connection)
 
     def _forget(self, connection: Connection) -> None:
         for key in connection.keys:

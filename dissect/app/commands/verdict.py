@@ -47,6 +47,7 @@ def run(args: Namespace) -> int:
         merge=args.merge,
         follow=args.follow,
         interruptible=True,
+        jobs=args.jobs,
     )
     wanted = Wanted(args.host, args.port, args.verdict)
     chosen = extract.Chosen(merge=args.merge)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Several processes on one capture say what one says, in the same order, numbered alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dissect.app import captures as room
+from dissect.app import main as app
+from dissect.app.captures import Captures
+from dissect.app.together import read_together
+from dissect.dissection.reading import Dissected
+from tests.app.captures import CURE, FAST, HANG, write
+from tests.capture import build
+from tests.capture.test_bulk import ethernet, interleaved
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    path = tmp_path / "x.pcap"
+    packets = [(time, ethernet(packet, tags=packet[-1] % 2)) for time, packet in interleaved(11, 60)]
+    path.write_bytes(build.pcap(packets, nano=True, linktype=1))
+    return path
+
+
+def answers(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[list[str], str]:
+    assert app.main(["verdict", "--json", *words]) == app.PASS
+    out, err = capfd.readouterr()
+    return out.splitlines(), err
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_the_same_answers(
+    capture: Path, jobs: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LARGE", 0)
+    alone, complaints = answers(capfd, str(capture), "--jobs", "1")
+    together, others = answers(capfd, str(capture), "--jobs", str(jobs))
+    assert together == alone
+    assert others == complaints
+    assert len(alone) > 60
+
+
+def test_each_takes_a_share(capture: Path) -> None:
+    def clients(share: tuple[int, int]) -> list[str]:
+        found = Captures([str(capture)], records=False, share=share)
+        return [f"{dissected.verdict.client} {dissected.verdict.start_ns}" for _, dissected in found]
+
+    shares = [clients((number, 3)) for number in range(3)]
+    assert all(shares)
+    assert sorted(one for share in shares for one in share) == sorted(clients((0, 1)))
+
+
+def test_rotated_captures_and_a_cut(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = [(time, ethernet(packet)) for time, packet in interleaved(12, 20)]
+    names = []
+    for number in range(3):
+        path = tmp_path / f"{number}.pcap"
+        size = len(packets) // 3 + 1
+        path.write_bytes(build.pcap(packets[number * size : (number + 1) * size], nano=True, linktype=1))
+        names.append(str(path))
+    with Path(names[2]).open("r+b") as stream:
+        stream.truncate(Path(names[2]).stat().st_size - 5)
+    alone = answers(capfd, "--merge", *names, "--jobs", "1")
+    monkeypatch.setattr(room, "LARGE", 0)
+    assert answers(capfd, "--merge", *names, "--jobs", "2") == alone
+    assert alone[1].count("\n") == 1
+
+
+def test_the_selected_packets_are_the_same(
+    tmp_path: Path, capture: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "1.pcapng", tmp_path / "2.pcapng"
+    answers(capfd, str(capture), "--jobs", "1", "--verdict", "wrong-protocol", "-w", str(one))
+    monkeypatch.setattr(room, "LARGE", 0)
+    answers(capfd, str(capture), "--jobs", "2", "--verdict", "wrong-protocol", "-w", str(two))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_small_captures_pipes_and_compressed_ones_are_read_by_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pcapng", CURE, FAST, HANG)
+    assert not room._large([str(path)])
+    assert not room._large(["-"])
+    assert not room._large([str(tmp_path / "missing")])
+    big = tmp_path / "big"
+    big.write_bytes(path.read_bytes())
+    os.truncate(big, room.LARGE)
+    assert room._large([str(big)])
+    big.write_bytes(b"\x1f\x8b")
+    os.truncate(big, room.LARGE)
+    assert not room._large([str(big)])
+
+
+class Part:
+    """In place of a `Captures`: fails, or is killed."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.consumed = self.count = 0
+        self.opened: list[tuple[int, int]] = []
+
+    def __iter__(self) -> Iterator[tuple[str, Dissected]]:
+        if self.how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "raises":
+            raise ZeroDivisionError("nothing divides")
+        yield from ()
+
+
+@pytest.mark.parametrize(("how", "words"), [("raises", "nothing divides"), ("killed", "has died")])
+def test_a_process_that_fails_is_no_silence(how: str, words: str) -> None:
+    before = len(multiprocessing.active_children())
+    with pytest.raises(RuntimeError, match=words):
+        list(read_together([Part("ends"), Part(how)], lambda *_: None))  # type: ignore[list-item]
+    assert len(multiprocessing.active_children()) == before
+
+
+def test_rows_can_be_sent(capture: Path) -> None:
+    """What goes from one process to another keeps its verdict."""
+    import pickle
+
+    for _, dissected in Captures([str(capture)], records=False):
+        again = pickle.loads(pickle.dumps(dissected))
+        assert json.dumps(again.verdict.to_json("")) == json.dumps(dissected.verdict.to_json(""))
+        assert dataclasses.asdict(again.conversation) == dataclasses.asdict(dissected.conversation)
