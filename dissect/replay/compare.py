@@ -259,6 +259,7 @@ class Comparison:
             if not item.handshake:
                 self._loose[item.message.name].append(item.message)
         self._seen: Counter[str] = Counter()
+        self._forgiven: Counter[str] = Counter()
         # The answer of `_counts` for the number it was last asked for, which hardly ever falls.
         self._counted, self._count = 0, Counter[str]()
 
@@ -341,8 +342,13 @@ class Comparison:
         return not any(True for _ in self._wanting(after))
 
     def as_many(self, after: int) -> bool:
-        """Whether as many messages of each name came as are among the first `after` expected."""
-        return all(self._seen[name] >= count for name, count in self._counts(after).items())
+        """Whether as many messages of each name came as are among the first `after` expected, or forgiven."""
+        return all(self._seen[name] + self._forgiven[name] >= n for name, n in self._counts(after).items())
+
+    def forgive(self, after: int) -> None:
+        """Do not wait any more for what `as_many` still misses."""
+        for name, count in self._counts(after).items():
+            self._forgiven[name] = max(self._forgiven[name], count - self._seen[name])
 
     def _counts(self, after: int) -> Mapping[str, int]:
         """How many messages of each name are among the first `after` expected, the handshake left out."""

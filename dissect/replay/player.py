@@ -137,6 +137,7 @@ class Player:
         """Place in the voice's script."""
         self._ready_ns: int | None = None
         """Since when the next step has had its answers and only keeps a silence."""
+        self._patience_ns = self.options.patience_ns
         self._wake: int | None = None
         self._pending: list[Word] = []
         self._outbox: deque[tuple[int, bytes]] = deque()
@@ -321,8 +322,12 @@ class Player:
             return True  # the live state asks for it
         if not self.comparison.settled(step.after):
             return False
-        if not self.comparison.as_many(step.after) and not self._due(self._last_ns + options.patience_ns):
-            return False
+        if not self.comparison.as_many(step.after):
+            if not self._due(self._last_ns + self._patience_ns):
+                return False
+            # Fewer updates are an answer too; the longer that goes on, the less is waited for the next.
+            self.comparison.forgive(step.after)
+            self._patience_ns = max(options.patience_ns // 8, self._patience_ns // 2)
         if step.gap_ns < SILENCE_NS or self.plan.protocol is not None:
             return True
         if self._ready_ns is None:

@@ -37,6 +37,8 @@ LIMITS = Limits(waiting=1 << 20, message=1 << 26)
 
 NONE, VNC_AUTHENTICATION = 1, 2
 
+DESKTOP_SIZE, EXTENDED_DESKTOP_SIZE = -223, -308
+
 FENCE_REQUEST = 1 << 31
 FENCE_FLAGS = 0b111
 """BlockBefore, BlockAfter, SyncNext: what an answer may repeat. rfbproto.rst "ServerFence"."""
@@ -290,6 +292,7 @@ class Rfb(Following):
         self.session = RfbSession(limits=LIMITS)
         self.password = password
         self._name: str | None = None
+        self._size: tuple[int, int] | None = None
         super().__init__(plan, self.session)
 
     def automatic(self, number: int) -> bool:
@@ -300,9 +303,23 @@ class Rfb(Following):
     def hear(self, data: bytes, now: int) -> list[Record]:
         records = super().hear(data, now)
         for record in records:
-            if isinstance(record, Message) and record.name == "ServerInit" and record.parts:
+            if not isinstance(record, Message) or not record.parts:
+                continue
+            if record.name == "ServerInit":
                 self._name = record["name_string"].decode("utf-8", "backslashreplace")
+                self._size = self.session.framebuffer
+            elif record.name == "FramebufferUpdate":
+                self._resized(record)
         return records
+
+    def _resized(self, update: Message) -> None:
+        """Follow the framebuffer's size, which a pseudo-rectangle may change."""
+        for rectangle in update.extra.get("rectangles", ()):
+            kind = rectangle["encoding_type"]
+            # An ExtendedDesktopSize that answers a request has its status in the y position; 0 is "done".
+            refused = rectangle["x_position"] == 1 and rectangle["y_position"] != 0
+            if kind == DESKTOP_SIZE or (kind == EXTENDED_DESKTOP_SIZE and not refused):
+                self._size = rectangle["width"], rectangle["height"]
 
     def make(self, name: str) -> Word | None:
         recorded = self.recorded(name)
@@ -408,9 +425,9 @@ class Rfb(Following):
         word, message = super().word(number), self.plan.steps[number].message
         if message is None or message.name not in ("FramebufferUpdateRequest", "EnableContinuousUpdates"):
             return word
-        if self.session.framebuffer is None:
+        if self._size is None:
             return word
-        width, height = self.session.framebuffer
+        width, height = self._size
         values = message.values
         x, y = min(values["x_position"], width), min(values["y_position"], height)
         area = x, y, min(values["width"], width - x), min(values["height"], height - y)

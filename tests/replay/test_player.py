@@ -214,6 +214,24 @@ def test_pieces_have_a_pause_between_them() -> None:
     assert [at for at, _ in clocked.out] == [number * MS for number in range(42)]
 
 
+def test_fewer_updates_are_waited_for_ever_less() -> None:
+    """Ten requests, each answered when it was recorded; the live server answers only the first."""
+    request = bytes(rfb.FramebufferUpdateRequest(width=8, height=8))
+    update = bytes(rfb.FramebufferUpdateHeader(number_of_rectangles=0))
+    init = bytes(rfb.ServerInit(framebuffer_width=8, framebuffer_height=8, name_string=b"model"))
+    steps: list[Step] = [*AGREED[:6], (S, init, 7 * MS)]
+    for number in range(10):
+        steps += [(C, request, (10 + 2 * number) * MS), (S, update, (11 + 2 * number) * MS)]
+    clocked = Clocked(Player(plan_of(steps)))
+    for answer in (GREETING, b"\1\1", bytes(4), init, update):
+        clocked.hear(answer)
+    clocked.run(5 * SECOND)
+    result = clocked.player.result
+    assert result.outcome is Outcome.PASS, told(result)
+    assert (result.sent_messages, result.compared_messages, result.unanswered_messages) == (13, 5, 9)
+    assert SECOND // 4 < result.lasted_ns < 1200 * MS
+
+
 AGREED: list[Step] = [
     (S, GREETING, MS), (C, GREETING, 2 * MS), (S, b"\1\1", 3 * MS), (C, b"\1", 4 * MS), (S, bytes(4), 5 * MS),
     (C, b"\1", 6 * MS), (C, FIN, 7 * MS), (S, FIN, 8 * MS),

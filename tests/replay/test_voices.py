@@ -123,6 +123,16 @@ def test_a_request_that_fits_is_sent_as_it_was() -> None:
     assert sent(player, GREETING, b"\1\1", bytes(4), INIT)[-1] == request
 
 
+def test_requests_follow_a_live_framebuffer_that_changes_its_size() -> None:
+    request = bytes(rfb.FramebufferUpdateRequest(x_position=0, y_position=0, width=64, height=48))
+    rectangle = rfb.RectangleHeader(width=40, height=30, encoding_type=-223)
+    update = bytes(rfb.FramebufferUpdateHeader(number_of_rectangles=1) / rectangle)
+    steps = [*HANDSHAKE, (C, request, 8 * MS), (S, update, 9 * MS), (C, request, 10 * MS)]
+    player = Player(plan_of(steps))
+    out = sent(player, GREETING, b"\1\1", bytes(4), INIT, update)
+    assert [struct.unpack(">HH", data[-4:]) for data in out[-2:]] == [(64, 48), (40, 30)]
+
+
 def test_a_live_fence_is_answered_and_a_recorded_answer_is_not_played() -> None:
     def fence(cls: type[rfb.RfbPacket], flags: int, data: bytes) -> bytes:
         return bytes(cls(flags=flags, payload_data=data))
