@@ -119,6 +119,10 @@ class SecretField(StrFixedLenField):
     """Bytes that let somebody else in, or let them try offline; hidden unless asked for."""
 
 
+class SecretLenField(StrLenField):
+    """The same of a length given elsewhere in the message."""
+
+
 class Padding(StrFixedLenField):
     """Bytes that carry nothing. Shown only where they are not zero."""
 
@@ -384,7 +388,7 @@ class Layout:
             elif isinstance(field, LiteralField):
                 if value != field.default:
                     shown[name] = value.decode(field.encoding, "backslashreplace")
-            elif isinstance(field, SecretField):
+            elif isinstance(field, SecretField | SecretLenField):
                 shown[name] = value.hex() if secrets else f"hidden ({len(value)} bytes)"
             elif isinstance(field, BitNamesField):
                 shown[name] = value
