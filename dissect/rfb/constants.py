@@ -59,6 +59,22 @@ SECURITY_TYPES: Mapping[int, str] = {
 }
 """rfbproto.rst, "Security"; 104, 105, 112, 114 to 118: UltraVNC rfbproto.h; 36: offered by macOS."""
 
+VENCRYPT_SUBTYPES: Mapping[int, str] = {
+    256: "Plain",
+    257: "TLSNone",
+    258: "TLSVnc",
+    259: "TLSPlain",
+    260: "X509None",
+    261: "X509Vnc",
+    262: "X509Plain",
+    263: "TLSSASL",
+    264: "X509SASL",
+    265: "Ident",
+    266: "TLSIdent",
+    267: "X509Ident",
+}
+"""rfbproto.rst, "VeNCrypt". QEMU has 263 and 264 the other way round; both are TLS and SASL."""
+
 SECURITY_RESULTS: Mapping[int, str] = {
     0: "OK",
     1: "failed",

@@ -367,16 +367,41 @@ class PointerEvent(RfbPacket):
     ]
 
 
+def _cut_text() -> list[Any]:
+    return [
+        SignedIntField("length", 0),
+        TextField("text", b"", length_from=lambda p: abs(p.length), encoding="latin-1"),
+    ]
+
+
+def _extended_cut_text() -> list[Any]:
+    return [
+        SignedIntField("length", -4),
+        XIntField("flags", 0),
+        StrLenField("clipboard_data", b"", length_from=lambda p: -p.length - 4),
+    ]
+
+
 @message(Side.CLIENT, 6)
 class ClientCutText(RfbPacket):
-    """rfbproto.rst "ClientCutText". What a negative length announces (Extended Clipboard) is only framed."""
+    """rfbproto.rst "ClientCutText"; with a length of -4 and less it is `ExtendedClientCutText`."""
 
     name = "ClientCutText"
     fields_desc = [
         type_field(constants.CLIENT_MESSAGES, 6),
         Padding("padding", 3),
-        SignedIntField("length", 0),
-        TextField("text", b"", length_from=lambda p: abs(p.length), encoding="latin-1"),
+        *_cut_text(),
+    ]
+
+
+class ExtendedClientCutText(RfbPacket):
+    """What a negative length announces. rfbproto.rst "Extended Clipboard Pseudo-encoding"."""
+
+    name = "ClientCutText"
+    fields_desc = [
+        type_field(constants.CLIENT_MESSAGES, 6),
+        Padding("padding", 3),
+        *_extended_cut_text(),
     ]
 
 
@@ -570,14 +595,24 @@ class Bell(RfbPacket):
 
 @message(Side.SERVER, 3)
 class ServerCutText(RfbPacket):
-    """rfbproto.rst "ServerCutText". What a negative length announces (Extended Clipboard) is only framed."""
+    """rfbproto.rst "ServerCutText"; with a length of -4 and less it is `ExtendedServerCutText`."""
 
     name = "ServerCutText"
     fields_desc = [
         type_field(constants.SERVER_MESSAGES, 3),
         Padding("padding", 3),
-        SignedIntField("length", 0),
-        TextField("text", b"", length_from=lambda p: abs(p.length), encoding="latin-1"),
+        *_cut_text(),
+    ]
+
+
+class ExtendedServerCutText(RfbPacket):
+    """What a negative length announces. rfbproto.rst "Extended Clipboard Pseudo-encoding"."""
+
+    name = "ServerCutText"
+    fields_desc = [
+        type_field(constants.SERVER_MESSAGES, 3),
+        Padding("padding", 3),
+        *_extended_cut_text(),
     ]
 
 

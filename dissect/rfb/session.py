@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from dissect.rfb import constants, encodings, messages
+from dissect.rfb import clipboard, constants, encodings, messages, optional, security
 from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.recognition import magic
@@ -38,8 +38,29 @@ Version = tuple[int, int]
 CONTINUE = 0xFFFFFFFF
 """A SecurityResult that is none yet: more of the same security type follows (UltraVNC)."""
 
+WITH_REASON = 3
+"""A SecurityResult that a FailureReason follows whatever the version (UltraVNC)."""
+
+VENCRYPT = 19
+
 TIGHT = 16
 """The security type that brings tunnels and authentications of its own, and a longer ServerInit."""
+
+UNIX_LOGIN = 129
+"""The Tight authentication whose message is that of VeNCrypt's Plain."""
+
+METHODS: Mapping[int, str] = {
+    2: "vnc-challenge",
+    VENCRYPT: "vencrypt-server-version",
+    20: "sasl-mechanisms",
+    22: "xvp",
+    30: "dh-parameters",
+    113: "ms-parameters",
+}
+"""Security type -> the state in which its exchange begins, where that depends on nothing else."""
+
+ENCODINGS_KEPT = 4096
+"""How many encodings that a client names are remembered."""
 
 RECTANGLES_SHOWN = 256
 """How many rectangles of one update are kept as fields; the rest are counted."""
@@ -92,8 +113,10 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
         yield from flow.need(2)
         if flow.buffer[1] & 0x80:
             cls = messages.ExtendedPointerEvent
+    if cls is messages.ClientCutText:
+        return (yield from _read_cut_text(flow, cls, messages.ExtendedClientCutText))
     if cls is None:
-        raise _unknown(Side.CLIENT, number, constants.CLIENT_MESSAGES)
+        return (yield from _read_rest(session, flow, constants.CLIENT_MESSAGES))
     return (yield from flow.packet(cls))
 
 
@@ -105,18 +128,44 @@ def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
     if number == 0:
         return (yield from _read_update(session, flow))
     cls = MESSAGES[Side.SERVER].get(number)
+    if cls is messages.ServerCutText:
+        return (yield from _read_cut_text(flow, cls, messages.ExtendedServerCutText))
     if cls is None:
-        raise _unknown(Side.SERVER, number, constants.SERVER_MESSAGES)
+        return (yield from _read_rest(session, flow, constants.SERVER_MESSAGES))
     return (yield from flow.packet(cls))
 
 
-def _unknown(side: Side, number: int, names: Mapping[int, str]) -> Exception:
-    """A registered message that is not read yet ends the reading; one that nobody registered is wrong."""
-    if number in names:
-        return NotRead(
-            f"{side} message {number} ({names[number]}) is not decoded yet and its length is not known"
-        )
-    return Wrong(f"{side} message type {number} does not exist")
+def _read_cut_text(flow: Flow, plain: type[ProtocolPacket], extended: type[ProtocolPacket]) -> Reading:
+    yield from flow.need(8, plain.title())
+    if int.from_bytes(flow.buffer[4:8], "big", signed=True) > -4:
+        return (yield from flow.packet(plain))
+    framed = yield from flow.packet(extended)
+    values, _ = extended.layout().decode(flow.buffer, 0, framed.size)
+    shown, wrong = clipboard.decode(values["flags"], values["clipboard_data"])
+    framed.extra = {"clipboard": shown}
+    if wrong is not None:
+        framed.violations = ((12, wrong),)
+    return framed
+
+
+def _read_rest(session: RfbSession, flow: Flow, names: Mapping[int, str]) -> Reading:
+    """gii, whose class depends on its second byte; else say why it is not read, or that it is wrong."""
+    number, side = flow.buffer[0], flow.side
+    if number == 253:
+        yield from flow.need(2, names[number])
+        big = flow.buffer[1] & optional.GII_BIG_ENDIAN
+        framed = yield from flow.packet(optional.GiiBigEndian if big else optional.GiiLittleEndian)
+        kinds = optional.GII_CLIENT if side is Side.CLIENT else optional.GII_SERVER
+        framed.extra = {"sub_type_name": kinds.get(flow.buffer[1] & 0x7F, "unregistered")}
+        return framed
+    if number in (252, 254):
+        why = optional.clash(side, number, announced=session.announced, encodings=session.encodings)
+        raise NotRead(f"{side} message {number}: {why}")
+    if number in optional.UNREAD[side]:
+        raise NotRead(f"{side} message {number} ({names[number]}): {optional.UNREAD[side][number]}")
+    if number in session.announced and number in optional.TIGHT_CAPABLE:
+        raise NotRead(f"{side} message {number}: a capability of TightVNC that is not published")
+    raise Wrong(f"{side} message type {number} does not exist")
 
 
 def _read_update(session: RfbSession, flow: Flow) -> Reading:
@@ -220,22 +269,87 @@ def _read_server_init(session: RfbSession, flow: Flow) -> Reading:
 
 def _after_result(session: RfbSession) -> str:
     if session.status == 0:
-        return "client-init"
+        return "encrypted" if session.wrapped is not None else "client-init"
     if session.status == CONTINUE:
         return "not-decoded"
-    return "refused" if session.form == (3, 8) else "closed"
+    return "refused" if session.form == (3, 8) or session.status == WITH_REASON else "closed"
 
 
 @reads()
 def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
     number, what = session.security_type, "security type"
-    names = constants.SECURITY_TYPES
+    names: Mapping[int, str] = constants.SECURITY_TYPES
     if number == TIGHT and session.tight_tunnel:
         number, what, names = session.tight_tunnel, "Tight tunnel", {}
     elif number == TIGHT:
         number, what, names = session.tight_auth, "Tight authentication", messages.TIGHT_AUTH_TYPES
+    if session.vencrypt is not None:
+        number, what, names = session.vencrypt, "VeNCrypt subtype", security.VENCRYPT_NAMES
     name = names.get(number or 0, "unregistered")
-    raise NotRead(f"{what} {number} ({name}) is not decoded yet; what follows is kept as bytes")
+    why = "its form is not known"
+    if session.status == CONTINUE:
+        why = "UltraVNC goes on in a form that is not published"
+    elif what == "security type":
+        why = security.UNREAD.get(number or 0, why)
+    raise NotRead(f"{what} {number} ({name}) is not decoded: {why}; what follows is kept as bytes")
+
+
+@reads()
+def _encrypted(session: RfbSession, flow: Flow) -> Reading:
+    raise NotRead(f"{session.wrapped}; what follows is kept as bytes")
+
+
+@reads("AESEAXMessage")
+def _read_sealed(session: RfbSession, flow: Flow) -> Reading:
+    """A message of RSA-AES, framed and not decrypted."""
+    return (yield from flow.packet(security.AesEaxMessage))
+
+
+@reads("DiffieHellmanCredentials")
+def _read_dh_credentials(session: RfbSession, flow: Flow) -> Reading:
+    name, size = "DiffieHellmanCredentials", 128 + session.key_size
+    yield from flow.need(size, name, size)
+    return Framed(name, size, (Part(security.DiffieHellmanCredentials, 0, size),))
+
+
+def _after_vencrypt_version(session: RfbSession) -> str:
+    """0.2 is documented; of 0.1 nothing is but that its subtypes are U8."""
+    if session.vencrypt_version == (0, 2):
+        return "vencrypt-accepted"
+    major, minor = session.vencrypt_version
+    why = "refuses the server's" if (major, minor) == (0, 0) else "is not documented"
+    session.wrapped = f"VeNCrypt {major}.{minor} {why}"
+    return "encrypted"
+
+
+def _after_vencrypt_subtype(session: RfbSession) -> str:
+    subtype = session.vencrypt
+    if subtype == security.PLAIN:
+        return "plain"
+    if subtype == security.IDENT:
+        return "ident"
+    if subtype in constants.VENCRYPT_SUBTYPES:
+        return "vencrypt-tls"
+    return session.method_state(subtype) if subtype != VENCRYPT else "not-decoded"
+
+
+def _after_vencrypt_tls(session: RfbSession) -> str:
+    name = constants.VENCRYPT_SUBTYPES[session.vencrypt or 0]
+    session.wrapped = f"TLS follows, encrypted (VeNCrypt subtype {session.vencrypt}, {name})"
+    return "encrypted" if session.ack == 1 else "closed"
+
+
+def _after_sasl(session: RfbSession) -> str:
+    if not session.ack:
+        return "sasl-client-step"
+    if not session.mechanism.upper().startswith(security.SASL_PLAIN_AFTERWARDS):
+        session.wrapped = f"the SASL mechanism {session.mechanism} may have agreed on encryption"
+    return "result"
+
+
+def _after_ra2(session: RfbSession) -> str:
+    """After the credentials: RA2ne goes on in the clear, the others in sealed messages."""
+    return "sealed" if security.RA2[session.method or 5] else "result"
 
 
 @reads()
@@ -263,6 +377,50 @@ class RfbSession(Session):
         "tight-auth-type": State(
             client=one(messages.TightAuthType), then=lambda session: session.chosen_state()
         ),
+        "vencrypt-server-version": State(
+            server=one(security.VencryptVersion), then=lambda session: "vencrypt-client-version"
+        ),
+        "vencrypt-client-version": State(client=one(security.VencryptVersion), then=_after_vencrypt_version),
+        "vencrypt-accepted": State(
+            server=one(security.VencryptAck),
+            then=lambda session: "closed" if session.ack else "vencrypt-subtypes",
+        ),
+        "vencrypt-subtypes": State(
+            server=one(security.VencryptSubtypes), then=lambda session: "vencrypt-subtype"
+        ),
+        "vencrypt-subtype": State(client=one(security.VencryptSubtype), then=_after_vencrypt_subtype),
+        "vencrypt-tls": State(server=one(security.VencryptAck), then=_after_vencrypt_tls),
+        "plain": State(client=one(security.PlainCredentials), then=lambda session: "result"),
+        "ident": State(client=one(security.IdentUsername), then=lambda session: "result"),
+        "sasl-mechanisms": State(server=one(security.SaslMechanisms), then=lambda session: "sasl-start"),
+        "sasl-start": State(client=one(security.SaslClientStart), then=lambda session: "sasl-server-step"),
+        "sasl-server-step": State(server=one(security.SaslServerStep), then=_after_sasl),
+        "sasl-client-step": State(
+            client=one(security.SaslClientStep), then=lambda session: "sasl-server-step"
+        ),
+        "ra2-server-key": State(server=one(security.RsaPublicKey), then=lambda session: "ra2-client-key"),
+        "ra2-client-key": State(client=one(security.RsaPublicKey), then=lambda session: "ra2-server-random"),
+        "ra2-server-random": State(
+            server=one(security.RsaEncryptedRandom), then=lambda session: "ra2-client-random"
+        ),
+        "ra2-client-random": State(
+            client=one(security.RsaEncryptedRandom), then=lambda session: "ra2-server-hash"
+        ),
+        "ra2-server-hash": State(server=_read_sealed, then=lambda session: "ra2-client-hash"),
+        "ra2-client-hash": State(client=_read_sealed, then=lambda session: "ra2-subtype"),
+        "ra2-subtype": State(server=_read_sealed, then=lambda session: "ra2-credentials"),
+        "ra2-credentials": State(client=_read_sealed, then=_after_ra2),
+        "sealed": State(server=_read_sealed, client=_read_sealed, stays=True),
+        "xvp": State(client=one(security.XvpCredentials), then=lambda session: "vnc-challenge"),
+        "dh-parameters": State(
+            server=one(security.DiffieHellmanParameters), then=lambda session: "dh-credentials"
+        ),
+        "dh-credentials": State(client=_read_dh_credentials, then=lambda session: "result"),
+        "ms-parameters": State(
+            server=one(security.MsLogon2Parameters), then=lambda session: "ms-credentials"
+        ),
+        "ms-credentials": State(client=one(security.MsLogon2Credentials), then=lambda session: "result"),
+        "encrypted": State(server=_encrypted, client=_encrypted, stays=True),
         "result": State(server=one(messages.SecurityResult), then=_after_result),
         "client-init": State(client=one(messages.ClientInit), then=lambda session: "server-init"),
         "server-init": State(server=_read_server_init, then=lambda session: "messages"),
@@ -290,6 +448,24 @@ class RfbSession(Session):
         """The code of the tunnel that was chosen; 0 is none."""
         self.tight_auth: int | None = None
         """The code of the Tight authentication: the choice, or 1 where the server asks for none."""
+        self.method: int | None = None
+        """The security type whose exchange is under way: the chosen one, or one within Tight or VeNCrypt."""
+        self.vencrypt_version = (0, 0)
+        """The client's VeNCrypt version."""
+        self.vencrypt: int | None = None
+        """The VeNCrypt subtype that was chosen."""
+        self.ack = 0
+        """The last acknowledgement of VeNCrypt, or whether SASL is complete."""
+        self.mechanism = ""
+        """The SASL mechanism that the client chose."""
+        self.key_size = 0
+        """Bytes of a Diffie-Hellman key."""
+        self.wrapped: str | None = None
+        """Why what follows the security handshake cannot be read: its encryption; None where it can."""
+        self.announced: set[int] = set()
+        """The codes of the messages that a Tight ServerInit announces."""
+        self.encodings: set[int] = set()
+        """All that the client has ever said in SetEncodings."""
         self.status: int | None = None
         """SecurityResult; None until it came."""
         self.reason: str | None = None
@@ -304,18 +480,26 @@ class RfbSession(Session):
 
     def chosen_state(self) -> str:
         """The state that the chosen security type leads to."""
-        method = self.security_type
-        if method == TIGHT:
-            if self.tight_tunnels is None:
-                return "tight-tunnels"
-            method = self.tight_auth
-        match method:
-            case 1:
-                return "result" if self.form == (3, 8) else "client-init"
-            case 2:
-                return "vnc-challenge"
-            case _:
-                return "not-decoded"
+        if self.security_type != TIGHT:
+            return self.method_state(self.security_type)
+        if self.tight_tunnels is None:
+            return "tight-tunnels"
+        if self.tight_auth == UNIX_LOGIN:
+            return "plain"
+        # Tight's codes are its own; these mean what the security types of these numbers mean.
+        return self.method_state(self.tight_auth) if self.tight_auth in (1, 2, 19, 20) else "not-decoded"
+
+    def method_state(self, method: int | None) -> str:
+        """The state in which the exchange of a security type begins."""
+        self.method = method
+        if method == 1:
+            return "result" if self.form == (3, 8) else "client-init"
+        if method == 18:
+            self.wrapped = "TLS follows, encrypted (security type 18)"
+            return "encrypted"
+        if method in security.RA2:
+            return "ra2-server-key"
+        return METHODS.get(method or 0, "not-decoded")
 
     def missed(self, side: Side, name: str) -> None:
         """A lost SetPixelFormat leaves the sizes of pixels unknown."""
@@ -354,6 +538,23 @@ class RfbSession(Session):
                 self.tight_auth = None if message["number_of_auth_types"] else 1
             case messages.TightAuthType:
                 self.tight_auth = message["code"]
+            case security.VencryptVersion:
+                self.vencrypt_version = message["major"], message["minor"]
+            case security.VencryptAck:
+                self.ack = message["ack"]
+            case security.VencryptSubtype:
+                self.vencrypt = message["subtype"]
+            case security.SaslClientStart:
+                self.mechanism = message["mechname_string"].decode("ascii", "backslashreplace")
+            case security.SaslServerStep:
+                self.ack = message["complete_flag"]
+            case security.DiffieHellmanParameters:
+                self.key_size = message["key_size"]
+            case messages.SetEncodings:
+                if len(self.encodings) < ENCODINGS_KEPT:
+                    self.encodings.update(message["encoding_types"][:ENCODINGS_KEPT])
+            case optional.ResizeFrameBuffer | optional.PalmResizeFrameBuffer:
+                self.framebuffer = message["framebuffer_width"], message["framebuffer_height"]
             case messages.SecurityResult:
                 self.status = message["status"]
             case messages.FailureReason:
@@ -362,6 +563,8 @@ class RfbSession(Session):
                 values = message.values
                 self.framebuffer = values["framebuffer_width"], values["framebuffer_height"]
                 self.pixel_format = encodings.Format.of(values["server_pixel_format"])
+                for kind in ("server_messages", "client_messages"):
+                    self.announced.update(one["code"] for one in values.get(kind, ()))
             case messages.SetPixelFormat:
                 self.pixel_format = encodings.Format.of(message["pixel_format"])
             case _:

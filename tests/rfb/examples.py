@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from dissect.rfb import messages as m
+from dissect.rfb import optional as o
+from dissect.rfb import security as s
 from dissect.rfb.encodings import Format
 from dissect.stream.layout import ProtocolPacket
 
@@ -126,7 +128,9 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     ),
     (m.Bell, b"\2", {}),
     (m.ServerCutText, b"\3\0\0\0" + u32(3) + b"abc", {"length": 3, "text": b"abc"}),
-    (m.ServerCutText, b"\3\0\0\0" + u32(-4) + u32(1 << 24), {"length": -4, "text": b"\1\0\0\0"}),
+    (m.ExtendedServerCutText, b"\3\0\0\0" + u32(-4) + u32(1 << 25 | 1), {"length": -4, "flags": 1 << 25 | 1}),
+    (m.ServerCutText, b"\3\0\0\0" + u32(-3) + b"abc", {"length": -3, "text": b"abc"}),
+    (m.ExtendedClientCutText, b"\6\0\0\0" + u32(-6) + u32(1 << 25) + b"zz", {"clipboard_data": b"zz"}),
     (m.EndOfContinuousUpdates, b"\x96", {}),
     (m.ServerFence, b"\xf8\0\0\0" + u32(3) + b"\0", {"flags": 3, "length": 0, "payload_data": b""}),
     (m.XvpServerMessage, b"\xfa\0\1\0", {"xvp_message_code": 0}),
@@ -137,6 +141,78 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
         {"operation": 2, "data_length": 4, "audio": b"\1\2\3\4"},
     ),
 ]
+SECURITY_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (s.VencryptVersion, b"\0\2", {"major": 0, "minor": 2}),
+    (s.VencryptSubtypes, b"\2" + u32(256) + u32(262), {"subtypes": [256, 262]}),
+    (s.VencryptAck, b"\1", {"ack": 1}),
+    (s.VencryptSubtype, u32(260), {"subtype": 260}),
+    (s.PlainCredentials, u32(3) + u32(4) + b"bobpass", {"username": b"bob", "password": b"pass"}),
+    (s.IdentUsername, u32(3) + b"bob", {"username": b"bob"}),
+    (s.SaslMechanisms, u32(9) + b"PLAIN,XYZ", {"mechlist_string": b"PLAIN,XYZ"}),
+    (
+        s.SaslClientStart,
+        u32(5) + b"PLAIN" + u32(4) + b"abc\0",
+        {"mechname_string": b"PLAIN", "clientout_data": b"abc\0"},
+    ),
+    (s.SaslServerStep, u32(2) + b"ok\1", {"serverout_data": b"ok", "complete_flag": 1}),
+    (s.SaslClientStep, u32(2) + b"ok", {"clientout_data": b"ok"}),
+    (
+        s.RsaPublicKey,
+        u32(15) + b"\x7f\1\0\3",
+        {"key_length": 15, "modulus": b"\x7f\1", "public_exponent": b"\0\3"},
+    ),
+    (s.RsaEncryptedRandom, u16(3) + b"abc", {"encrypted_random": b"abc"}),
+    (s.AesEaxMessage, u16(1) + b"x" + bytes(16), {"encrypted_message": b"x", "mac": bytes(16)}),
+    (s.XvpCredentials, b"\3\2bobpc", {"username": b"bob", "target": b"pc"}),
+    (
+        s.DiffieHellmanParameters,
+        u16(2) + u16(2) + b"ppqq",
+        {"generator": 2, "prime_modulus": b"pp", "public_value": b"qq"},
+    ),
+    (s.MsLogon2Parameters, b"g" * 8 + b"m" * 8 + b"p" * 8, {"generator": b"g" * 8, "public_value": b"p" * 8}),
+    (s.MsLogon2Credentials, b"p" * 8 + b"u" * 256 + b"w" * 64, {"encrypted_password": b"w" * 64}),
+]
+OPTIONAL_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (
+        o.FixColourMapEntries,
+        b"\1\0" + u16(5) + u16(1) + bytes(6),
+        {"first_colour": 5, "number_of_colours": 1},
+    ),
+    (
+        o.ClientFileTransfer,
+        b"\7\x08" + u16(0) + u32(9) + u32(2) + b"/x" + u32(1),
+        {"content_type": 8, "size": 9, "payload_data": b"/x", "size_high": 1},
+    ),
+    (o.ClientFileTransfer, b"\7\1" + u16(2) + u32(0) + u32(0), {"content_type": 1, "content_param": 2}),
+    (
+        o.ServerFileTransfer,
+        b"\7\4" + u16(0) + u32(9) + u32(2) + b"/x" + u32(0),
+        {"content_type": 4, "payload_data": b"/x", "size_high": 0},
+    ),
+    (o.ClientTextChat, b"\x0b\0\0\0" + u32(2) + b"hi", {"length": 2, "text": b"hi"}),
+    (o.ServerTextChat, b"\x0b\0\0\0" + u32(-1), {"length": 0xFFFFFFFF, "text": b""}),
+    (o.SetScale, b"\x08\2\0\0", {"scale": 2}),
+    (o.SetScaleFactor, b"\x0f\2\0\0", {"scale": 2}),
+    (o.SetServerInput, b"\x09\1\0\0", {"status": 1}),
+    (o.SetSingleWindow, b"\x0a\1" + u16(3) + u16(4), {"x_position": 3, "y_position": 4}),
+    (o.ClientKeepAlive, b"\x0d", {}),
+    (o.ServerKeepAlive, b"\x0d", {}),
+    (o.RequestSession, b"\x14", {}),
+    (o.SetSession, b"\x15\3", {"number": 3}),
+    (o.NotifyPluginStreaming, b"\x50\0\0\0", {"flags": 0}),
+    (o.ResizeFrameBuffer, b"\4\0" + u16(8) + u16(6), {"framebuffer_width": 8, "framebuffer_height": 6}),
+    (
+        o.PalmResizeFrameBuffer,
+        b"\x0f\0" + u16(80) + u16(60) + u16(8) + u16(6) + u16(0),
+        {"desktop_width": 80, "framebuffer_height": 6},
+    ),
+    (o.ServerState, b"\xad\0\0\0" + u32(2) + u32(5), {"state": 2, "value": 5}),
+    (o.GiiBigEndian, b"\xfd\x81" + u16(2) + u16(1), {"endian_and_sub_type": 0x81, "payload_data": b"\0\1"}),
+    (o.GiiLittleEndian, b"\xfd\1\2\0\1\0", {"endian_and_sub_type": 1, "payload_data": b"\1\0"}),
+    (o.ClientMirrorLink, b"\x80\x14" + u16(3) + b"abc", {"extension_type": 20, "payload_data": b"abc"}),
+    (o.ServerMirrorLink, b"\x80\0" + u16(0), {"extension_type": 0, "payload_data": b""}),
+]
+ROWS += SECURITY_ROWS + OPTIONAL_ROWS
 
 
 def rect(width: int, height: int, encoding: int, body: bytes = b"", *, x: int = 0, y: int = 0) -> bytes:

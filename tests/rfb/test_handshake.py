@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from dissect.rfb import messages as m
+from dissect.rfb import security
 from dissect.rfb.session import RfbSession, form, recognise
 from dissect.stream.recognition import No, NotYet, Yes
 from dissect.stream.session import LocalProtocolError
@@ -223,7 +224,7 @@ def test_a_result_that_says_go_on_is_not_read_further() -> None:
     assert "security type 2 (VNC Authentication) is not decoded" in told
 
 
-@pytest.mark.parametrize(("number", "name"), [(19, "VeNCrypt"), (5, "RSA-AES"), (30, "Diffie-Hellman")])
+@pytest.mark.parametrize(("number", "name"), [(112, "MS-Logon I"), (33, "Apple Inc."), (17, "Ultra")])
 def test_a_security_type_that_is_not_decoded_is_named(number: int, name: str) -> None:
     it = talk()
     it.server(bytes([1, number]))
@@ -231,7 +232,7 @@ def test_a_security_type_that_is_not_decoded_is_named(number: int, name: str) ->
     it.server(b"\0\2")
     told = it.over()
     assert len(told) == 2
-    assert all(f"security type {number} ({name}" in line and "not decoded yet" in line for line in told)
+    assert all(f"security type {number} ({name}" in line and security.UNREAD[number] in line for line in told)
 
 
 # --- the Tight security type
@@ -277,11 +278,11 @@ def test_a_tunnel_or_authentication_that_is_not_decoded_is_named() -> None:
     it = tight()
     it.server(u32(1), capability(5))
     it.client(u32(5), b"x")
-    assert "Tight tunnel 5 (unregistered) is not decoded yet" in it.over()[0]
+    assert "Tight tunnel 5 (unregistered) is not decoded" in it.over()[0]
     it = tight()
-    it.server(u32(0), u32(1), capability(129))
-    it.client(u32(129), b"x")
-    assert "Tight authentication 129 (Tight Unix Login Authentication)" in it.over()[0]
+    it.server(u32(0), u32(1), capability(130))
+    it.client(u32(130), b"x")
+    assert "Tight authentication 130 (External Authentication)" in it.over()[0]
 
 
 def test_more_capabilities_than_fit_are_refused_at_their_count() -> None:

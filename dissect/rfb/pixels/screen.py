@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dissect.rfb import encodings, messages
+from dissect.rfb import encodings, messages, optional
 from dissect.rfb.encodings import Format, Rectangle, Walk, Whole
 from dissect.rfb.pixels import colours
 from dissect.rfb.pixels.colours import Rgb
@@ -82,6 +82,9 @@ class Renderer:
                 return self._resize(message, 0, values["framebuffer_width"], values["framebuffer_height"])
             case messages.SetColourMapEntries:
                 self._recolour(message)
+            case optional.ResizeFrameBuffer | optional.PalmResizeFrameBuffer:
+                width, height = message["framebuffer_width"], message["framebuffer_height"]
+                return self._resize(message, 0, width, height)
             case messages.FramebufferUpdateHeader:
                 return self._update(message)
         return []
