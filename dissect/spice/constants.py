@@ -223,6 +223,31 @@ MESSAGES: Mapping[int, Mapping[Side, Mapping[int, str]]] = {
 """Channel type -> side -> message type -> standard name (enums.h). Tunnel (7) is an empty placeholder."""
 
 
+NEEDS: Mapping[str, int] = {
+    "SPICE_MSG_MAIN_NAME": 1,
+    "SPICE_MSG_MAIN_UUID": 1,
+    "SPICE_MSG_MAIN_AGENT_CONNECTED_TOKENS": 2,
+    "SPICE_MSG_MAIN_MIGRATE_BEGIN_SEAMLESS": 3,
+    "SPICE_MSG_DISPLAY_STREAM_DATA_SIZED": 0,
+    "SPICE_MSG_DISPLAY_MONITORS_CONFIG": 1,
+    "SPICE_MSG_DISPLAY_DRAW_COMPOSITE": 2,
+    "SPICE_MSG_DISPLAY_STREAM_ACTIVATE_REPORT": 4,
+    "SPICE_MSG_DISPLAY_GL_SCANOUT_UNIX": 7,
+    "SPICE_MSG_DISPLAY_GL_DRAW": 7,
+    "SPICE_MSGC_DISPLAY_PREFERRED_COMPRESSION": 6,
+    "SPICE_MSGC_DISPLAY_PREFERRED_VIDEO_CODEC_TYPE": 12,
+    "SPICE_MSGC_INPUTS_KEY_SCANCODE": 0,
+    "SPICE_MSG_PLAYBACK_VOLUME": 1,
+    "SPICE_MSG_PLAYBACK_MUTE": 1,
+    "SPICE_MSG_PLAYBACK_LATENCY": 2,
+    "SPICE_MSG_RECORD_VOLUME": 1,
+    "SPICE_MSG_RECORD_MUTE": 1,
+    "SPICE_MSG_SPICEVMC_COMPRESSED_DATA": 0,
+    "SPICE_MSGC_SPICEVMC_COMPRESSED_DATA": 0,
+}
+"""Message -> the capability of its channel that its receiver must have announced before it may be sent."""
+
+
 def message_name(channel: int, side: Side, number: int) -> str | None:
     """The standard name of a message, or None where nobody defined that number for that channel and side."""
     own = MESSAGES.get(channel, {}).get(side, {})

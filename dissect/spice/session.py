@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from dissect.spice import constants, link
+from dissect.spice import constants, link, lists, meaning
 from dissect.spice.channels import base, main
 from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
 from dissect.stream.recognition import magic
@@ -94,17 +94,26 @@ def _data(side: Side) -> Reader:
         cls = base.body(channel, side, number)
         if cls is None:
             return Framed(name, end, (head,), f"not decoded: {size} bytes of body" if size else None)
-        if values.get("sub_list"):
-            return Framed(name, end, (head,), "not decoded: a list of sub-messages")
+        found = meaning.Found()
         try:
-            stop = cls.layout().measure(flow.buffer, at, end)
+            bounds, listed = at, end
+            if values.get("sub_list") or cls is base.SpiceMsgList:
+                bounds = at + values.get("sub_list", 0)
+                listed = lists.read(session, side, flow.buffer, (at, bounds, end), found)
+            last = end if cls is base.SpiceMsgList else listed
+            fields, stop = cls.layout().decode(flow.buffer, at, last)
+            if stop < last:
+                found.violations.append((stop, f"has {last - stop} bytes after its body"))
+            body = meaning.consider(session, side, cls, fields, flow.offset, at)
         except Short as short:
             why = f"has {size} bytes of body where at least {short.needed - at} are needed"
             return Framed(name, end, (head,), violations=((at, why),))
         except Malformed as bad:
             return Framed(name, end, (head,), violations=((bad.at, bad.why),))
-        wrong = () if stop == end else ((stop, f"has {end - stop} bytes after its body"),)
-        return Framed(name, end, (head, Part(cls, at, stop)), violations=wrong)
+        session.after = body.after
+        extra = {**found.extra, **body.extra}
+        wrong = (*found.violations, *body.violations)
+        return Framed(name, end, (head, Part(cls, at, stop)), extra=extra, violations=wrong)
 
     return read
 
@@ -188,6 +197,10 @@ class SpiceSession(Session):
         """Each side's common capabilities, as bit numbers."""
         self.capabilities: dict[Side, frozenset[int]] = {}
         """Each side's channel capabilities, as bit numbers."""
+        self.memory = meaning.Memory()
+        """What later messages need to know of those before."""
+        self.after: Sequence[Callable[[], object]] = ()
+        """What the message that was just read leaves in the memory, once it is delivered."""
         self._serial = 0
         """Data messages that this session's role has sent."""
 
@@ -230,6 +243,9 @@ class SpiceSession(Session):
         """Keep what later messages depend on."""
         if not message.parts:
             return
+        after, self.after = self.after, ()
+        for note in after:
+            note()
         if self.state == "messages" and message.side is self.role:
             self._serial += 1
         match message.parts[-1].cls:
@@ -253,6 +269,11 @@ class SpiceSession(Session):
                 self.session_id = message["session_id"]
             case _:
                 pass
+
+    def missed(self, side: Side, name: str) -> None:
+        """A gap went through a message: what it carried of another stream is lost."""
+        if name.endswith(("_AGENT_DATA", "_SPICEVMC_DATA", "_SPICEVMC_COMPRESSED_DATA")):
+            self.memory.astray(side, "follows a gap")
 
     def _capabilities(self, side: Side, values: Mapping[str, Any]) -> None:
         self.common[side] = frozenset(set_bits(values["common_caps"]))

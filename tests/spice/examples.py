@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dissect.spice import images, link
+from dissect.spice import agent, carried, images, link
 from dissect.spice.channels import audio, base, cursor, devices, display, inputs, main
 from dissect.stream import Side
 from dissect.stream.layout import ProtocolPacket
@@ -47,6 +47,8 @@ def mess(common: Iterable[int] = USUAL, *, channel: int = 1, connection: int = 0
     return header(len(body)) + body
 
 
+ALL = 0xFFFFFFFF
+"""Every channel capability."""
 KEY = bytes(range(162))
 
 
@@ -64,12 +66,14 @@ def error_reply(error: int) -> bytes:
 TICKET = b"\x5a" * 128
 
 
-def linked(channel: int = 1, *, mini: bool = True, select: bool = True) -> list[Event]:
-    """A link up to its result."""
+def linked(
+    channel: int = 1, *, mini: bool = True, select: bool = True, client: int = ALL, server: int = ALL
+) -> list[Event]:
+    """A link up to its result; `client` and `server` are the words of their channel capabilities."""
     common = [AUTH_SPICE, *([MINI_HEADER] if mini else []), *([AUTH_SELECTION] if select else [])]
     return [
-        (CLIENT, mess(common, channel=channel, connection=0 if channel == 1 else 4711)),
-        (SERVER, reply(common)),
+        (CLIENT, mess(common, channel=channel, connection=0 if channel == 1 else 4711, own=client)),
+        (SERVER, reply(common, own=server)),
         (CLIENT, (u32(1) if select else b"") + TICKET),
         (SERVER, u32(0)),
     ]
@@ -173,11 +177,63 @@ def draw_paletted(kind: str = "bitmap") -> bytes:
 
 
 GLYPH = words(1, 2, 3, 4) + u16(9) + u16(2)
+AGENT_GONE = words(1, 13) + u64(0) + u32(0)
+"""A whole message of the agent's without a body."""
 DESTINATION = u16(5900) + u16(5901) + u32(3)
 HEAD = words(0, 0, 640, 480, 0, 0, 0)
 CURSOR_HEADER = u64(5) + u8(0) + u16(2) + u16(1) + u16(0) + u16(0)
 
 INIT = b"".join(map(u32, (4711, 1, 3, 2, 0, 10, 123456, 7)))
+
+
+def vd(type_: int, body: bytes = b"") -> bytes:
+    """A message of the agent's."""
+    return words(1, type_) + u64(0) + u32(len(body)) + body
+
+
+SELECTION = u8(1) + bytes(3)
+MONITOR = words(480, 640, 32, 0, 0)
+AGENT_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (agent.VDAgentMessage, words(1, 4) + u64(0) + u32(3), {"type": 4, "size": 3}),
+    (agent.VDAgentMouseState, vd(1, words(1, 2, 2) + u8(0)), {"x": 1, "buttons": 2}),
+    (agent.VDAgentMonConfig, MONITOR, {"height": 480, "width": 640}),
+    (agent.VDAgentMonitorMM, u16(200) + u16(300), {"height": 200, "width": 300}),
+    (agent.VDAgentMonitorsConfig, vd(2, words(1, 1) + MONITOR), {"num_of_monitors": 1, "flags": 1}),
+    (agent.VDAgentMonitorsConfig, vd(2, words(1, 2) + MONITOR + u16(200) + u16(300)), {"flags": 2}),
+    (agent.VDAgentReply, vd(3, words(2, 1)), {"reply_type": 2, "error": 1}),
+    (agent.VDAgentClipboard, vd(4, u32(1) + b"text"), {"clipboard_type": 1, "text": b"text"}),
+    (agent.VDAgentClipboard, vd(4, u32(2) + b"\x89PNG"), {"clipboard_data": b"\x89PNG"}),
+    (agent.VDAgentClipboardOfSelection, vd(4, SELECTION + u32(1) + b"text"), {"selection": 1}),
+    (agent.VDAgentDisplayConfig, vd(5, words(3, 16)), {"flags": 3, "depth": 16}),
+    (agent.VDAgentAnnounceCapabilities, vd(6, words(1, 1 << 6)), {"request": 1, "caps": [64]}),
+    (agent.VDAgentClipboardGrab, vd(7, words(1, 2)), {"types": [1, 2]}),
+    (agent.VDAgentClipboardGrabOfSelection, vd(7, SELECTION + words(1)), {"selection": 1, "types": [1]}),
+    (agent.VDAgentClipboardGrabSerial, vd(7, words(9, 1)), {"serial": 9, "types": [1]}),
+    (
+        agent.VDAgentClipboardGrabSerialOfSelection,
+        vd(7, SELECTION + words(9, 1)),
+        {"selection": 1, "serial": 9, "types": [1]},
+    ),
+    (agent.VDAgentClipboardRequest, vd(8, words(1)), {"clipboard_type": 1}),
+    (agent.VDAgentClipboardRequestOfSelection, vd(8, SELECTION + words(1)), {"selection": 1}),
+    (agent.VDAgentClipboardRelease, vd(9), {"size": 0}),
+    (agent.VDAgentClipboardReleaseOfSelection, vd(9, SELECTION), {"selection": 1}),
+    (agent.VDAgentFileXferStart, vd(10, u32(5) + b"[x]\nname=a\n"), {"id": 5}),
+    (agent.VDAgentFileXferStatus, vd(11, words(5, 3)), {"id": 5, "result": 3, "detail": b""}),
+    (agent.VDAgentFileXferStatusDetailed, vd(11, words(5, 4) + u64(99)), {"disk_free_space": 99}),
+    (agent.VDAgentFileXferStatusDetailed, vd(11, words(5, 2) + u8(0) + u32(7)), {"error_code": 7}),
+    (agent.VDAgentFileXferStatusDetailed, vd(11, words(5, 2)), {"result": 2}),
+    (agent.VDAgentFileXferData, vd(12, u32(5) + u64(3) + b"abc"), {"data_size": 3, "file_data": b"abc"}),
+    (agent.VDAgentClientDisconnected, vd(13), {"type": 13}),
+    (agent.VDAgentMaxClipboard, vd(14, u32(-1)), {"max": -1}),
+    (agent.VDAgentAudioVolumeSync, vd(15, u8(1) + u8(0) + u8(2) + u16(1) + u16(2)), {"volume": [1, 2]}),
+    (
+        agent.VDAgentDeviceDisplayInfo,
+        words(0, 0, 0, 4) + b"pci\0",
+        {"device_address_len": 4, "device_address": b"pci\0"},
+    ),
+    (agent.VDAgentGraphicsDeviceInfo, vd(16, words(1, 0, 0, 0, 4) + b"pci\0"), {"count": 1}),
+]
 
 # The class, its bytes, and what the fields hold (those that are not named are not looked at).
 ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
@@ -231,13 +287,13 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (main.SpiceMsgMainAgentConnectedTokens, u32(10), {"num_tokens": 10}),
     (main.SpiceMsgMainName, u32(3) + b"vm\0", {"guest_name": b"vm\0"}),
     (main.SpiceMsgMainUuid, bytes(range(16)), {"uuid": bytes(range(16))}),
-    (main.SpiceMsgMainAgentData, b"agent", {"agent_data": b"agent"}),
+    (main.SpiceMsgMainAgentData, AGENT_GONE, {"agent_data": AGENT_GONE}),
     (main.SpiceMsgcMainClientInfo, u64(1 << 40), {"cache_size": 1 << 40}),
     (main.SpiceMsgcMainMouseModeRequest, u16(2), {"mode": 2}),
     (main.SpiceMsgcMainAgentStart, u32(10), {"num_tokens": 10}),
     (main.SpiceMsgcMainAgentToken, u32(10), {"num_tokens": 10}),
     (main.SpiceMsgcMainMigrateDstDoSeamless, u32(1), {"src_version": 1}),
-    (main.SpiceMsgcMainAgentData, b"agent", {"agent_data": b"agent"}),
+    (main.SpiceMsgcMainAgentData, AGENT_GONE, {"agent_data": AGENT_GONE}),
     (
         main.SpiceMsgMainMigrateBegin,
         pointing(DESTINATION, None, u32(3), None, to=[b"h1\0", b"CN\0"]),
@@ -264,6 +320,11 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (inputs.SpiceMsgcInputsMousePosition, u32(3) + u32(4) + u16(1) + b"\0", {"x": 3, "display_id": 0}),
     (inputs.SpiceMsgcInputsMousePress, b"\1" + u16(1), {"button": 1, "buttons_state": 1}),
     (inputs.SpiceMsgcInputsMouseRelease, b"\1" + u16(0), {"button": 1, "buttons_state": 0}),
+    *[(cls, raw, expected) for cls, raw, expected in AGENT_ROWS],
+    (carried.UsbredirPacket, words(1, 3, 7) + b"abc", {"type": 1, "id": 7, "packet_data": b"abc"}),
+    (carried.UsbredirPacket64, words(100, 3) + u64(7) + b"abc", {"type": 100, "id": 7}),
+    (carried.UsbredirHello, b"program 1.0".ljust(64, b"\0") + u32(32), {"capabilities": 32}),
+    (carried.WebdavFrame, u64(5) + u16(3) + b"GET", {"client_id": 5, "frame_data": b"GET"}),
     (images.Palette, PALETTE, {"unique": 77, "ents": [0, 0xFFFFFF]}),
     (images.SpiceBitmap, bitmap(), {"y": 4, "stride": 32, "palette": 0, "pixels": bytes(range(128))}),
     (images.SpiceBitmap, bitmap(u64(77), flags=2), {"palette_id": 77}),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.packet import Packet
 
-from dissect.spice import constants, images, link
+from dissect.spice import agent, constants, images, link
 from dissect.spice.channels import base, display
 from dissect.spice.session import SpiceSession
 from dissect.stream.layout import Layout, ProtocolPacket, Short, Values
@@ -93,6 +93,12 @@ def fit(packet: Packet) -> None:
         for inside in value if isinstance(value, list) else [value]:
             if isinstance(inside, Packet):
                 fit(inside)
+    if isinstance(packet, agent.VDAgentMonitorsConfig):
+        packet.physical_sizes = [agent.VDAgentMonitorMM()] * len(packet.monitors)
+    if "opaque" in packet.fields and not isinstance(packet, agent.VDAgentMessage):
+        if isinstance(packet, agent.VDAgentFileXferStatusDetailed):
+            packet.size = 16 if packet.result == 4 else 13 if packet.result == 2 else 8
+        packet.size = len(bytes(packet)) - agent.HEADER_SIZE
     match packet:
         case images.SpiceBitmap():
             packet.y, packet.stride = 1, len(packet.pixels)
