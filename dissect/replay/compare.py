@@ -288,7 +288,8 @@ class Comparison:
                 self._next = place + 1
                 self.compare(recorded, message, nth)
                 return
-        self.differ(Difference(message.name, WHOLE, "no such message", "came", nth))
+        shown = message.raw[: 2 * CONTEXT]
+        self.differ(Difference(message.name, WHOLE, "no such message", "came", nth, 0, b"", shown))
 
     def _in_any_order(self, message: Message, nth: int) -> None:
         recorded = self._loose.get(message.name, ())

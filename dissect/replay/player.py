@@ -275,7 +275,7 @@ class Player:
         if isinstance(answer, Yes) and answer.protocol != spoke:
             expected, got = TITLES[spoke], TITLES[answer.protocol]
         self.comparison.differ(
-            Difference(violation.name, WHOLE, expected, got, 0, violation.offset, b"", bytes(self._head[:32]))
+            Difference(violation.name, WHOLE, expected, got, 0, 0, b"", bytes(self._head[:32]))
         )
 
     # --- what to say
@@ -447,6 +447,8 @@ class Player:
         if silent is None:
             understood = plan.protocol is not None or plan.end.silent_ns < SILENCE_NS
             silent = 0 if understood else self._capped(plan.end.silent_ns)
+        if self._broken_silence() or comparison.differences:
+            silent = 0  # no longer to be kept
         if silent:
             if self._done_ns is None:
                 self._done_ns = self._silent_from = self.now
@@ -509,10 +511,13 @@ class Player:
             return f"the {self.plan.peer} did not end the connection, which it did in the recording"
         return f"the recorded {self.plan.peer} stayed"
 
+    def _broken_silence(self) -> bool:
+        """Whether the live peer said something, whatever it was, where the recorded one said nothing."""
+        return self.plan.protocol is None and not self.plan.peer_bytes and bool(self._head)
+
     def _succeed(self, reason: str, parting: Action) -> None:
-        result, plan = self.result, self.plan
-        if plan.protocol is None and not plan.peer_bytes and self._head:
-            # Whatever it was: where the recorded peer said nothing, this is an answer.
+        result = self.result
+        if self._broken_silence() and not self.comparison.differences:
             got = f"{result.received_bytes} bytes"
             where = Difference("(bytes)", WHOLE, "silence", got, 0, 0, b"", bytes(self._head[:32]))
             self.comparison.differ(where)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dissect.dissection.opaque import OpaqueStream
-from dissect.dissection.recognise import TITLES, recognise
+from dissect.dissection.recognise import ENOUGH, TITLES, recognise
 from dissect.replay.credentials import CredentialError, spice_ticket, vnc_response
 from dissect.replay.plan import MAIN, Plan, is_handshake
 from dissect.rfb import constants as rfb_constants
@@ -124,7 +124,7 @@ class Literal(Voice):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self.script = list(range(len(plan.steps)))
-        self._head = bytearray()
+        self._head = b""
         self._held: list[tuple[bytes, int]] = []
         self._spoken: str | None = None
         self._stream: Session | OpaqueStream | None = None
@@ -149,6 +149,7 @@ class Literal(Voice):
                 self._stream = OpaqueStream(peer, protocol, TITLES[protocol])
 
     def hear(self, data: bytes, now: int) -> list[Record]:
+        self._head += data[: max(0, ENOUGH - len(self._head))]
         if self._stream is not None:
             self._heard += len(data)
             records = self._stream.feed(self.plan.peer, data, now)
@@ -158,7 +159,6 @@ class Literal(Voice):
                 self._stream = OpaqueStream(self.plan.peer, self._spoken, TITLES[self._spoken])
             return records
         self._held.append((data, now))
-        self._head += data
         return self._decide(ended=False)
 
     def hear_end(self, now: int) -> list[Record]:
@@ -168,21 +168,23 @@ class Literal(Voice):
         return records
 
     def _decide(self, *, ended: bool) -> list[Record]:
-        answer = recognise(bytes(self._head), ended=ended)
+        answer = recognise(self._head, ended=ended)
         if isinstance(answer, NotYet):
             return []
         self._choose(answer.protocol if isinstance(answer, Yes) else "other")
+        assert self._stream is not None
         held, self._held = self._held, []
-        return [record for data, now in held for record in self.hear(data, now)]
+        return [r for data, now in held for r in self._stream.feed(self.plan.peer, data, now)]
 
     @property
     def lost(self) -> str | None:
         return self._stream.lost(self.plan.peer) if isinstance(self._stream, Session) else None
 
     def identity(self) -> dict[str, Any]:
-        if self._spoken is None:
+        answer = recognise(self._head, ended=True)
+        if not self._head:
             return {}
-        found: dict[str, Any] = {"protocol": self._spoken}
+        found: dict[str, Any] = {"protocol": answer.protocol if isinstance(answer, Yes) else "other"}
         if isinstance(self._stream, RfbSession) and self._stream.server_version is not None:
             found["version"] = "{}.{}".format(*self._stream.server_version)
         return found
