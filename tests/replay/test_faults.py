@@ -32,7 +32,7 @@ from dissect.replay.transports import Sockets, Target, resolve
 from dissect.stream import Side
 from tests.replay.play import CLIENT, SERVER, SPICE, SPICY, record, told
 
-DEADLINE_S = 0.8
+DEADLINE_S = 0.5
 SLACK_S = 2.0
 """What a loaded machine may add, and what packets linger to close in good order."""
 

@@ -46,6 +46,8 @@ class Packets:
         """What each connection that has ended had sent, in the order in which they ended."""
         self.address, self.port = _reachable(target)
         self.tun = Tun.open(to_loopback=self.address.startswith("127."))
+        # Scapy takes longer to import than the first segment may take: not while somebody waits for it.
+        to_packet(Segment(0, 0, 0, 0), Path(self.tun.address, 1, self.address, self.port))
         self.most_open = 0
         """The most connections that were open at once."""
         self._links: dict[int, _Link] = {}
@@ -113,6 +115,11 @@ class Packets:
             port = random.randrange(FIRST_PORT, 1 << 16)
             if port not in self._links:
                 return port
+
+    def hear(self) -> None:
+        """Take what has come: before a timer runs out that an answer would have stopped."""
+        if self._loop is not None:
+            self._readable()
 
     def _readable(self) -> None:
         for _ in range(AT_ONCE):
@@ -219,6 +226,9 @@ class _Link:
     # --- what has happened
 
     def _wake(self) -> None:
+        self._packets.hear()
+        if self._done.done():
+            return
         now = time.monotonic_ns()
         if self._opened and not self._leaving:
             self._act(self.player.woken(now))
@@ -329,4 +339,6 @@ class _Link:
         notes.append(f"segments of our own: {words}")
         if endpoint.unsent:
             notes.append(f"{endpoint.unsent} bytes were never sent: the connection had ended before them")
+        if endpoint.never_sent:
+            notes.append(f"{endpoint.never_sent} planned segments were not sent: the stream had ended")
         notes += endpoint.deviations

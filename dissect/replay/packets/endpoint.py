@@ -112,6 +112,8 @@ class Endpoint:
         self.events_left_out = 0
         self.deviations: list[str] = []
         """Where the plan could not be kept, in words."""
+        self.never_sent = 0
+        """Planned segments before whose bytes the stream has ended."""
         self.wake_ns: int | None = None
         """When `poll` is to be called next; None: only when something else happens."""
         self._initial = initial % MODULUS
@@ -378,7 +380,7 @@ class Endpoint:
         if part > 0:
             self._split(piece, part, f"bytes from {len(self._stream)} on were not there to send")
         elif not self._instead(piece, "its bytes were not there to send"):
-            self._note(f"{_name(piece)} was not sent: the stream has ended before it")
+            self.never_sent += 1
             self._next()
         return True
 
