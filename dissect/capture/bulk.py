@@ -24,10 +24,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed
 from dissect.capture.files import Capture, Frame, Run, windows
@@ -46,7 +45,10 @@ from dissect.capture.link import (
 )
 from dissect.stream import Side
 
-Numbers: TypeAlias = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt  # slow to import
+
+    Numbers: TypeAlias = npt.NDArray[Any]
 
 READ_AHEAD: Final = 1 << 20
 """Bytes that are read from a file at once."""

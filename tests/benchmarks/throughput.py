@@ -2,9 +2,10 @@
 """`firstbyte verdict` on large captures, as a multiple of what others take for the same file.
 
 Makes its own captures (see traffic.py): recorded VNC and SPICE sessions multiplied, and a mix of protocols
-with one conversation in a hundred of interest. Runs the programs in turn on the same file, after one turn that
-only warms the caches, and compares medians of wall time of one run; peaks are the largest of any process. Needs
-no privilege. What is not installed (tshark; ndpiReader of Debian's libndpi-bin) is said and left out.
+with one conversation in a hundred of interest. Runs the programs in turn on the same file, after one turn
+that only warms the caches, and compares medians of wall time of one run; peaks are the largest of any
+process. Needs no privilege. What is not installed (tshark; ndpiReader of Debian's libndpi-bin) is said and
+left out.
 
     python tests/benchmarks/throughput.py                  # 200,000 and 1,000,000 packets, about 1.2 GB
     python tests/benchmarks/throughput.py --mix 10000000   # 10 million packets, about 9.5 GB
