@@ -8,6 +8,8 @@
 - `player`: pure; bytes, ends and times in, actions out
 - `outcome`: what a replay comes to, with its evidence
 - `transports`: players on sockets, many at once; the only module here that opens one
+- `serve`: the server's side, to clients that connect to a socket that is given
+- `packets`: players on TCP segments of our own, on a TUN device
 
 May use `dissection` and what is below it, and the library cryptography inside functions. Not the lab, which
 stands above and uses this room.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from dissect.replay.plan import MAIN, Plan
 from dissect.replay.player import Action, Options, Player
 from dissect.replay.transports import Link, Tape
 from dissect.spice import constants as spice_constants
+from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 
 LINK_HEAD: Final = 22
@@ -43,6 +45,8 @@ class Served:
     """How the client ended the connection; None: the server's side did, or nobody."""
     ended_ns: int | None = None
     """When it did, since it had connected."""
+    messages: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Name -> how many came, how many were recorded; in the order in which they first came."""
 
 
 @dataclass(slots=True)
@@ -55,9 +59,21 @@ class Session:
 
 
 class _ServerPlayer(Player):
-    """Notes how and when the client left."""
+    """Notes what the client said, and how and when it left."""
 
-    client_ended: tuple[How, int] | None = None
+    def __init__(self, plan: Plan, options: Options, *, session_id: int | None, hold: bool) -> None:
+        super().__init__(plan, options, session_id=session_id, hold=hold)
+        self.client_ended: tuple[How, int] | None = None
+        self.heard: Counter[str] = Counter()
+
+    def _take(self, records: list[Record]) -> None:
+        self.heard.update(record.name for record in records if isinstance(record, Message))
+        super()._take(records)
+
+    def messages(self) -> dict[str, tuple[int, int]]:
+        """See `Served.messages`."""
+        recorded = Counter(item.message.name for item in self.plan.expected)
+        return {name: (self.heard[name], recorded[name]) for name in (*self.heard, *recorded)}
 
     def ended(self, how: How, now: int) -> list[Action]:
         """See `Player.ended`."""
@@ -191,6 +207,7 @@ class Server:
                 await link.play(max(0.0, until - time.monotonic()))
             finally:
                 self._links.discard(link)
+                served.messages = player.messages()
                 if player.client_ended is not None:
                     served.ended, at = player.client_ended
                     served.ended_ns = at - now

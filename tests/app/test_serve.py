@@ -78,6 +78,7 @@ def test_a_real_client_does_what_it_did(
     assert told["compared_messages"] > 0
     assert told["client"]["exit_status"] == end, told["client"]
     assert told["client"]["exited_ns"] > 0
+    assert all(count["live"] >= count["recorded"] for count in told["client"]["messages"].values())
     assert told["client"]["command"][0].endswith(client)
 
 
@@ -150,6 +151,7 @@ def test_how_the_client_left_is_told(capture: str) -> None:
         said, _ = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "early-close" in said
+    assert "it said: ProtocolVersion 0 (recorded: 1), " in said
     assert re.search(r"the client 127\.0\.0\.1:\d+ closed the connection after ", said)
 
 

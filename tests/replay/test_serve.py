@@ -90,6 +90,8 @@ def test_the_recorded_client_is_known_again(vnc: Plan, shape: Shape) -> None:
     assert not met.clients[0].violations()
     assert met.clients[0].received == len(vnc.stream)
     assert served.address.startswith("127.0.0.1:")
+    assert all(live == recorded for live, recorded in served.messages.values()), served.messages
+    assert served.messages["ProtocolVersion"] == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,7 @@ def test_a_client_that_does_otherwise_is_caught(
     assert served.result.outcome is (missing if isinstance(fault, Omit) else Outcome.DIFF), told(
         served.result
     )
+    assert served.messages["SetEncodings"] == (0 if isinstance(fault, Omit) else 1, 1)
     assert (message, field) in [(d.message, d.field) for d in served.result.differences], told(served.result)
 
 

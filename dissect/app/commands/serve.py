@@ -277,6 +277,10 @@ def _report(args: Namespace, session: Session, program: _Program | None) -> None
                 "address": served.address or None,
                 "ended": served.ended,
                 "ended_ns": served.ended_ns,
+                "messages": {
+                    name: {"live": live, "recorded": recorded}
+                    for name, (live, recorded) in served.messages.items()
+                },
                 **({} if program is None else program.to_json(served)),
             }
             told["connections_refused"] = session.refused
@@ -284,7 +288,11 @@ def _report(args: Namespace, session: Session, program: _Program | None) -> None
             continue
         if served.address:
             head, *lines = describe(served.result)
-            print("\n".join([head, f"  the client {safe(served.address)} {_left(served)}", *lines]))
+            print(head)
+            print(f"  the client {safe(served.address)} {_left(served)}")
+            said = f"it said: {safe(_said(served)) or 'nothing'}"
+            print("\n".join(f"  {line}" for line in terminal.wrap(said, terminal.terminal_width() - 2)))
+            print("\n".join(lines))
         else:
             result = served.result
             outcome = terminal.paint(str(result.outcome), "warn")
@@ -297,6 +305,15 @@ def _report(args: Namespace, session: Session, program: _Program | None) -> None
         print(
             f"  {terminal.plural(session.refused, 'more connection')} came, and was closed: nothing to play"
         )
+
+
+def _said(served: Served) -> str:
+    """The client's messages, with the numbers that are not as recorded."""
+    parts = []
+    for name, (live, recorded) in served.messages.items():
+        count = f" {live}" if live != 1 else ""
+        parts.append(f"{name}{count}" + (f" (recorded: {recorded})" if live != recorded else ""))
+    return ", ".join(parts)
 
 
 def _left(served: Served) -> str:
