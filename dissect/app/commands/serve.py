@@ -39,7 +39,7 @@ LAST_WORDS = 3
 EPILOG = """\
 A command after -- is started once the socket listens, with a home and a display (Xvfb) of its own; {host} and
 {port} in it are where to connect to. One name of `firstbyte peers` alone is started as the lab does it, with
---password where it takes one.
+--password where it takes one. What --rules may hold: `firstbyte replay --help`.
 
 examples:
   firstbyte serve pcaps/gvncviewer--qemu-vnc.pcapng --listen 127.0.0.1:5909
