@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What SPICE's structures are made of beyond plain numbers: flags by name, pointers, hidden text.
+"""What SPICE's structures are made of beyond plain numbers: flags by name, and pointers.
 
 A pointer on the wire is a 32-bit offset from the first byte of the message's body; 0 is none. A class says so
 with a `PointerField`, and ends with a `PointedField`, which holds the bytes that are pointed to. `BodyLayout`
@@ -21,7 +21,6 @@ from scapy.fields import (
     LEShortField,
     PacketField,
     PacketListField,
-    StrLenField,
 )
 
 from dissect.stream.layout import (
@@ -72,10 +71,6 @@ class LEIntFlagsField(LEIntField):
 
 
 _FLAGS = (ByteFlagsField, LEShortFlagsField, LEIntFlagsField)
-
-
-class SecretLenField(StrLenField):
-    """Bytes of a length given elsewhere that let somebody in; hidden unless asked for."""
 
 
 class PointedField(RestField):
@@ -131,9 +126,7 @@ class SpiceLayout(Layout):
                     self.inner.append((name, layout))
         self.points: bool = bool(self.pointers or self.inner)
         self._own = {
-            name
-            for name, f in self.fields.items()
-            if isinstance(f, (*_FLAGS, SecretLenField, PointedField, PointerField))
+            name for name, f in self.fields.items() if isinstance(f, (*_FLAGS, PointedField, PointerField))
         }
 
     def describe(
@@ -148,8 +141,6 @@ class SpiceLayout(Layout):
                 shown.update(super().describe({name: value}, secrets=secrets, context=context))
             elif isinstance(field_, PointerField):
                 shown.update(self._pointed(field_, value, secrets=secrets))
-            elif isinstance(field_, SecretLenField):
-                shown[name] = value.hex() if secrets else f"hidden ({len(value)} bytes)"
             elif isinstance(field_, _FLAGS):
                 shown[name] = value
                 names = field_.bits

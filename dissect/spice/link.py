@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scapy.fields import ByteEnumField, ByteField, LEIntEnumField, LEIntField, StrFixedLenField, StrLenField
+from scapy.fields import (
+    ByteEnumField,
+    ByteField,
+    FieldLenField,
+    LEIntEnumField,
+    LEIntField,
+    StrFixedLenField,
+    StrLenField,
+)
 
 from dissect.spice import constants
 from dissect.stream.layout import (
@@ -19,6 +27,8 @@ from dissect.stream.layout import (
     ProtocolPacket,
     RestField,
     SecretField,
+    SecretLenField,
+    TextField,
 )
 
 HEADER_SIZE = 16
@@ -151,6 +161,75 @@ class SpiceLinkEncryptedTicket(SpiceLinkPacket):
 
     name = "SpiceLinkEncryptedTicket"
     fields_desc = [SecretField("encrypted_data", b"\0" * 128, length=128)]
+
+
+SASL_LIMIT = 1 << 20
+"""Bytes of one SASL message; spice-server refuses more."""
+
+
+class SpiceSaslPacket(SpiceLinkPacket):
+    """Base of the SASL exchange's classes (`reds-stream.cpp` of spice-server; as in QEMU's VNC)."""
+
+    limit = SASL_LIMIT
+
+
+class SpiceSaslMechanisms(SpiceSaslPacket):
+    """Server: the mechanisms that it offers."""
+
+    name = "SpiceSaslMechanisms"
+    fields_desc = [
+        FieldLenField("mechanisms_length", None, length_of="mechanisms", fmt="<I"),
+        TextField("mechanisms", b"", length_from=lambda p: p.mechanisms_length),
+    ]
+
+
+def _sasl_data() -> list[Any]:
+    return [
+        FieldLenField("data_length", None, length_of="sasl_data", fmt="<I"),
+        SecretLenField("sasl_data", b"", length_from=lambda p: p.data_length),
+    ]
+
+
+class SpiceSaslStart(SpiceSaslPacket):
+    """Client: the mechanism that it chose, and its first data (length 0: none)."""
+
+    name = "SpiceSaslStart"
+    fields_desc = [
+        FieldLenField("mechanism_length", None, length_of="mechanism", fmt="<I"),
+        TextField("mechanism", b"", length_from=lambda p: p.mechanism_length),
+        *_sasl_data(),
+    ]
+
+
+class SpiceSaslStep(SpiceSaslPacket):
+    """Client: more data."""
+
+    name = "SpiceSaslStep"
+    fields_desc = _sasl_data()
+
+
+class SpiceSaslReply(SpiceSaslPacket):
+    """Server: its data, and whether the exchange is complete."""
+
+    name = "SpiceSaslReply"
+    fields_desc = [*_sasl_data(), ByteField("complete", 0)]
+
+
+class SpiceSaslResult(SpiceSaslPacket):
+    """Server, after a complete exchange: 0, or 1 and then why not."""
+
+    name = "SpiceSaslResult"
+    fields_desc = [LEIntEnumField("sasl_result", 0, {0: "OK", 1: "refused"})]
+
+
+class SpiceSaslReason(SpiceSaslPacket):
+    """Server: why the client is refused."""
+
+    name = "SpiceSaslReason"
+    fields_desc = [
+        FieldLenField("reason_length", None, length_of="reason", fmt="<I"),
+        TextField("reason", b"", length_from=lambda p: p.reason_length),
+    ]
 
 
 class SpiceLinkResult(SpiceLinkPacket):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from dissect.spice import constants, link, lists, meaning
+from dissect.spice import constants, link, lists, meaning, seek
 from dissect.spice.channels import base, main
 from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
 from dissect.stream.recognition import magic
@@ -74,6 +74,11 @@ def _data(side: Side) -> Reader:
 
     @reads()
     def read(session: SpiceSession, flow: Flow) -> Reading:
+        if side in session.seeking:
+            skipped = yield from seek.boundary(session, side, flow)
+            if skipped is not None:
+                return skipped
+            session.seeking = {one: size for one, size in session.seeking.items() if one is not side}
         header = base.SpiceMiniDataHeader if session.mini_header else base.SpiceDataHeader
         layout = header.layout()
         yield from flow.need(layout.least)
@@ -133,15 +138,26 @@ def _after_link(session: SpiceSession) -> str | None:
 def _after_mechanism(session: SpiceSession) -> str:
     if session.mechanism == constants.CAP_AUTH_SPICE:
         return "ticket"
-    return "not-decoded" if session.mechanism == constants.CAP_AUTH_SASL else "bad-mechanism"
+    return "sasl-mechanisms" if session.mechanism == constants.CAP_AUTH_SASL else "bad-mechanism"
+
+
+LAYERED = ("GSSAPI", "GSS-SPNEGO", "DIGEST-MD5", "KERBEROS_V4")
+"""SASL mechanisms that can encrypt all that follows; without TLS spice-server insists that they do."""
+
+
+def _after_sasl_reply(session: SpiceSession) -> str:
+    return "sasl-result" if session.sasl_complete else "sasl-step"
+
+
+def _after_sasl_result(session: SpiceSession) -> str:
+    if session.sasl_result:
+        return "sasl-reason"
+    return "sasl-layer" if session.sasl_mechanism in LAYERED else "result"
 
 
 @reads()
-def _not_decoded(session: SpiceSession, flow: Flow) -> Reading:
-    name = constants.AUTH_MECHANISMS.get(session.mechanism or 0, "unknown")
-    raise NotRead(
-        f"authentication {session.mechanism} ({name}) is not decoded yet; what follows is kept as bytes"
-    )
+def _sasl_layer(session: SpiceSession, flow: Flow) -> Reading:
+    raise NotRead(f"follows a SASL exchange with {session.sasl_mechanism}, which may have encrypted it")
 
 
 @reads()
@@ -177,7 +193,13 @@ class SpiceSession(Session):
         "messages": State(client=_data(Side.CLIENT), server=_data(Side.SERVER), stays=True),
         "closed": State(client=_closed, server=_closed, stays=True),
         "lost": State(client=_lost, server=_lost, stays=True),
-        "not-decoded": State(client=_not_decoded, server=_not_decoded, stays=True),
+        "sasl-mechanisms": State(server=one(link.SpiceSaslMechanisms), then=lambda session: "sasl-start"),
+        "sasl-start": State(client=one(link.SpiceSaslStart), then=lambda session: "sasl-reply"),
+        "sasl-reply": State(server=one(link.SpiceSaslReply), then=_after_sasl_reply),
+        "sasl-step": State(client=one(link.SpiceSaslStep), then=lambda session: "sasl-reply"),
+        "sasl-result": State(server=one(link.SpiceSaslResult), then=_after_sasl_result),
+        "sasl-reason": State(server=one(link.SpiceSaslReason), then=lambda session: "closed"),
+        "sasl-layer": State(client=_sasl_layer, server=_sasl_layer, stays=True),
     }
 
     def __init__(self, role: Side | None = None, limits: Limits | None = None) -> None:
@@ -190,6 +212,9 @@ class SpiceSession(Session):
         """The link reply's error; None until it came."""
         self.public_key: bytes | None = None
         self.mechanism: int | None = None
+        self.sasl_mechanism: str | None = None
+        self.sasl_complete = False
+        self.sasl_result: int | None = None
         self.result: int | None = None
         self.session_id: int | None = None
         """From MAIN_INIT, or from the link of another channel."""
@@ -199,6 +224,8 @@ class SpiceSession(Session):
         """Each side's channel capabilities, as bit numbers."""
         self.memory = meaning.Memory()
         """What later messages need to know of those before."""
+        self.seeking: Mapping[Side, int] = {}
+        """Sides of which a gap hid where a message begins -> bytes lost. It is sought: see `seek`."""
         self.after: Sequence[Callable[[], object]] = ()
         """What the message that was just read leaves in the memory, once it is delivered."""
         self._serial = 0
@@ -263,6 +290,12 @@ class SpiceSession(Session):
                 self._capabilities(Side.SERVER, values)
             case link.SpiceLinkAuthMechanism:
                 self.mechanism = message["auth_mechanism"]
+            case link.SpiceSaslStart:
+                self.sasl_mechanism = message.fields()["mechanism"]
+            case link.SpiceSaslReply:
+                self.sasl_complete = bool(message["complete"])
+            case link.SpiceSaslResult:
+                self.sasl_result = message["sasl_result"]
             case link.SpiceLinkResult:
                 self.result = message["result"]
             case main.SpiceMsgMainInit:
@@ -274,6 +307,14 @@ class SpiceSession(Session):
         """A gap went through a message: what it carried of another stream is lost."""
         if name.endswith(("_AGENT_DATA", "_SPICEVMC_DATA", "_SPICEVMC_COMPRESSED_DATA")):
             self.memory.astray(side, "follows a gap")
+
+    def after_gap(self, flow: Flow, size: int, now: int) -> str | None:
+        """Seek the next message where the link stands; before that nothing can be read."""
+        if self.state != "messages":
+            return super().after_gap(flow, size, now)
+        self.seeking = {**self.seeking, flow.side: self.seeking.get(flow.side, 0) + size}
+        self.memory.astray(flow.side, "follows a gap")
+        return None
 
     def _capabilities(self, side: Side, values: Mapping[str, Any]) -> None:
         self.common[side] = frozenset(set_bits(values["common_caps"]))

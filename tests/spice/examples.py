@@ -248,6 +248,12 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (link.SpiceLinkAuthMechanism, u32(1), {"auth_mechanism": 1}),
     (link.SpiceLinkEncryptedTicket, TICKET, {"encrypted_data": TICKET}),
     (link.SpiceLinkResult, u32(7), {"result": 7}),
+    (link.SpiceSaslMechanisms, u32(5) + b"PLAIN", {"mechanisms": b"PLAIN"}),
+    (link.SpiceSaslStart, u32(5) + b"PLAIN" + u32(3) + b"abc", {"mechanism": b"PLAIN", "sasl_data": b"abc"}),
+    (link.SpiceSaslStep, u32(3) + b"abc", {"sasl_data": b"abc"}),
+    (link.SpiceSaslReply, u32(3) + b"abc" + u8(1), {"sasl_data": b"abc", "complete": 1}),
+    (link.SpiceSaslResult, u32(1), {"sasl_result": 1}),
+    (link.SpiceSaslReason, u32(6) + b"failed", {"reason": b"failed"}),
     (base.SpiceMiniDataHeader, u16(103) + u32(32), {"message_type": 103, "message_size": 32}),
     (
         base.SpiceDataHeader,

@@ -184,14 +184,61 @@ def test_a_mechanism_that_does_not_exist_is_answered_by_an_error_reply() -> None
     assert it.session.state == "closed"
 
 
-def test_sasl_is_named_and_kept_as_bytes() -> None:
+def lengths(text: bytes) -> bytes:
+    return u32(len(text)) + text
+
+
+def sasl(mechanism: bytes = b"SCRAM-SHA-1") -> Talk:
+    """A link whose SASL exchange has begun."""
     it = Talk(SpiceSession())
-    it.client(mess([AUTH_SELECTION, AUTH_SASL]))
-    it.server(reply([AUTH_SELECTION, AUTH_SASL]))
-    assert it.client(u32(2), b"secret") == ["client SpiceLinkAuthMechanism"]
-    it.server(u32(5) + b"PLAIN")
-    why = "authentication 2 (SASL) is not decoded yet; what follows is kept as bytes"
-    assert it.over() == [f"client NotDecoded (not decoded: {why})", f"server NotDecoded (not decoded: {why})"]
+    it.client(mess([AUTH_SELECTION, AUTH_SASL, MINI_HEADER]))
+    it.server(reply([AUTH_SELECTION, AUTH_SASL, MINI_HEADER]))
+    assert it.client(u32(2)) == ["client SpiceLinkAuthMechanism"]
+    assert it.server(lengths(b"DIGEST-MD5,SCRAM-SHA-1")) == ["server SpiceSaslMechanisms"]
+    assert it.client(lengths(mechanism), lengths(b"secret")) == ["client SpiceSaslStart"]
+    return it
+
+
+def test_sasl() -> None:
+    it = sasl()
+    assert it.last("SpiceSaslMechanisms").fields()["mechanisms"] == "DIGEST-MD5,SCRAM-SHA-1"
+    assert it.last("SpiceSaslStart").fields()["mechanism"] == "SCRAM-SHA-1"
+    assert it.last("SpiceSaslStart").fields()["sasl_data"] == "hidden (6 bytes)"
+    assert it.server(lengths(b"more"), b"\0") == ["server SpiceSaslReply"]
+    assert it.client(lengths(b"secret")) == ["client SpiceSaslStep"]
+    assert it.server(lengths(b""), b"\1", u32(0), u32(0), data(103, INIT)) == [
+        "server SpiceSaslReply",
+        "server SpiceSaslResult",
+        "server SpiceLinkResult",
+        "server SPICE_MSG_MAIN_INIT",
+    ]
+    assert it.over() == []
+
+
+def test_sasl_refused() -> None:
+    it = sasl()
+    assert it.server(u32(0), b"\1", u32(1), lengths(b"Authentication failed")) == [
+        "server SpiceSaslReply",
+        "server SpiceSaslResult",
+        "server SpiceSaslReason",
+    ]
+    assert it.last("SpiceSaslReason").fields()["reason"] == "Authentication failed"
+    assert it.session.state == "closed"
+    assert it.over() == []
+
+
+def test_sasl_that_may_encrypt_what_follows() -> None:
+    it = sasl(b"DIGEST-MD5")
+    assert it.server(u32(0), b"\1", u32(0), b"????") == ["server SpiceSaslReply", "server SpiceSaslResult"]
+    why = "follows a SASL exchange with DIGEST-MD5, which may have encrypted it"
+    assert it.over() == [f"server NotDecoded (not decoded: {why})"]
+
+
+def test_sasl_data_without_end() -> None:
+    it = sasl()
+    (told,) = it.server(u32(0xFFFFFFFF))
+    assert "sasl_data: 4294967295 bytes is outside the limit" in told
+    it.over()
 
 
 # --- what is wrong with a link message

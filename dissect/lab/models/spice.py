@@ -39,6 +39,8 @@ INVALID_MAGIC, INVALID_DATA, VERSION_MISMATCH, PERMISSION_DENIED, BAD_CONNECTION
 AUTH_SPICE = 1
 COMMON_CAPS = (0b1011,)
 """AUTH_SELECTION, AUTH_SPICE, MINI_HEADER: what spice-server without SASL and spice-gtk announce."""
+NAME_AND_UUID = 1
+"""The main channel's capability without which a client is not told the guest's name."""
 SHORTLY_NS = 10 * MS
 """How often a client that wants to leave looks whether its channels are linked."""
 REPLY_AND_HEADER = link.HEADER_SIZE + link.REPLY_SIZE
@@ -270,8 +272,8 @@ class _ServerConversation(_Conversation):
             if settings.ack_window:
                 self.send(base.SpiceMsgSetAck(generation=1, window=settings.ack_window))
             self.send(main.SpiceMsgMainInit(session_id=number, supported_mouse_modes=1))
-            name = settings.name.encode() + b"\0"
-            self.send(main.SpiceMsgMainName(guest_name=name))
+            if NAME_AND_UUID in self.session.capabilities.get(Side.CLIENT, ()):
+                self.send(main.SpiceMsgMainName(guest_name=settings.name.encode() + b"\0"))
             for index, size in enumerate(settings.pings, 1):
                 self.send(base.SpiceMsgPing(id=index, timestamp=self.now // 1000, ping_data=bytes(size)))
             while True:
