@@ -28,6 +28,7 @@ COMMANDS = {
     "replay": "play the recorded client again at a live server, and compare the answers",
     "serve": "play the recorded server again to a live client, and say what the client did",
     "probe": "what a server speaks, and how many wrong bytes it needs before it reacts",
+    "matrix": "clients x servers: trials, times, and who noticed what",
     "plot": "a ladder of one conversation, or the detection times of many",
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",

@@ -18,8 +18,8 @@ from dissect.stream.side import Side
 
 Status = Literal["exact", "censored"]
 
-Clock = Literal["wire"]
-"""Which clock a time was read from: "wire", the time stamps of the capture."""
+Clock = Literal["wire", "user"]
+"""Which clock a time was read from: "wire", the capture's time stamps; "user", a program's own reading."""
 
 
 @dataclass(frozen=True, slots=True)

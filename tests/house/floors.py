@@ -36,6 +36,8 @@ LIBRARIES = {
     "lz4": ("dissect.capture.packed",),
     "zstandard": ("dissect.capture.packed",),
     "matplotlib": ("dissect.timing",),
+    "scipy": ("dissect.timing.estimators",),
+    "pyarrow": ("dissect.timing.results",),
     "numpy": ("dissect.timing", "dissect.rfb.pixels", "dissect.capture.bulk", "dissect.capture.files"),
     "PIL": ("dissect.rfb.pixels",),  # JPEG and PNG rectangles, and the pictures that are written
     "cryptography": ("dissect.replay", "dissect.lab"),

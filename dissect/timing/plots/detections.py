@@ -52,7 +52,7 @@ FEW = 12
 PAIR = "client spoke → server spoke"
 WHO = "who"
 
-CLOCKS = {"wire": "capture clock"}
+CLOCKS = {"wire": "capture clock", "user": "user-space clock"}
 
 MARGIN = 0.35
 LANE = 0.135

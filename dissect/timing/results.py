@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Results as data: one row a trial, as NDJSON and as Parquet, with everything needed to draw it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dissect.stream.side import Side
+from dissect.timing.observations import Clock, Observation
+
+SCHEMA = "firstbyte-trial/1"
+"""Name and number of the layout of a row; the number grows where old readers would read wrongly."""
+
+FILE = "trials.ndjson"
+"""How the rows of a run are called in its folder."""
+
+LONGEST_ROW = 1 << 20
+"""Bytes of one row at the most; a line beyond that is no row of ours."""
+
+
+class ResultsError(Exception):
+    """A file of results that cannot be used; `str()` is one line."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One trial: one client that met one server.
+
+    client, server: names of the lab; versions: what they say of theirs, None where they do not. trial: its
+    number within the pair, from 0; order: its place in the run. seed, deadline_ns, warm (the server ran
+    before), load1 (the machine's load average of one minute when the trial began): the circumstances.
+    started_ns: Unix. verdict, client_spoke, server_spoke: as in a verdict. observations: up to one a side and
+    clock. server_init_ns: clock -> time from the connection to RFB's ServerInit, of honest connections.
+    words: what the client said, each {"ns": since the connection, "stream", "text"}. client_exit: its exit
+    code, None where it had to be ended. stopped: why the recording did. lost: why there is nothing to
+    observe; None for a good trial.
+    """
+
+    client: str
+    server: str
+    trial: int
+    order: int
+    seed: int
+    deadline_ns: int
+    started_ns: int
+    load1: float
+    warm: bool
+    client_version: str | None = None
+    server_version: str | None = None
+    machine: str = ""
+    verdict: str | None = None
+    client_spoke: str = "nothing"
+    server_spoke: str = "nothing"
+    observations: list[Observation] = field(default_factory=list)
+    server_init_ns: dict[str, int] = field(default_factory=dict)
+    words: list[dict[str, Any]] = field(default_factory=list)
+    client_exit: int | None = None
+    stopped: str | None = None
+    lost: str | None = None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Who met whom."""
+        return self.client, self.server
+
+    def seen(self, side: Side, clock: Clock) -> Observation | None:
+        """What was observed of one side by one clock; None where there was nothing to."""
+        return next((one for one in self.observations if one.side is side and one.clock == clock), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as one object of NDJSON."""
+        values = {name: getattr(self, name) for name in _PLAIN}
+        return {
+            "schema": SCHEMA,
+            **values,
+            "observations": [_plain(one) for one in self.observations],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Row:
+        """The row again. Raises ValueError where `data` is no row of this schema."""
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            found = data.get("schema") if isinstance(data, dict) else None
+            raise ValueError(f"schema {found!r} is not {SCHEMA}")
+        try:
+            row = cls(**{name: data[name] for name in _PLAIN})
+            row.observations = [_observation(row, one) for one in data["observations"]]
+            # A struct of Parquet has all its fields, those without a value too.
+            row.server_init_ns = {name: ns for name, ns in data["server_init_ns"].items() if ns is not None}
+            if not all(isinstance(data[name], str) for name in ("client", "server")) or row.deadline_ns <= 0:
+                raise ValueError("client, server or deadline_ns is not what it should be")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a whole row: {error}") from None
+        return row
+
+
+_PLAIN = tuple(name for name in Row.__dataclass_fields__ if name != "observations")
+_OBSERVED = ("side", "clock", "ns", "status", "by", "bytes", "after_close")
+
+
+def _plain(one: Observation) -> dict[str, Any]:
+    values = asdict(one)
+    return {name: str(values[name]) if name == "side" else values[name] for name in _OBSERVED}
+
+
+def _observation(row: Row, data: dict[str, Any]) -> Observation:
+    if data["status"] not in ("exact", "censored") or data["ns"] < 0:
+        raise ValueError(f"an observation of status {data['status']!r} and {data['ns']} ns")
+    return Observation(
+        side=Side(data["side"]),
+        ns=data["ns"],
+        status=data["status"],
+        by=data["by"],
+        bytes=data["bytes"],
+        after_close=data["after_close"],
+        client_spoke=row.client_spoke,
+        server_spoke=row.server_spoke,
+        conversation=row.order,
+        label=f"{row.client} → {row.server}",
+        clock=data["clock"],
+    )
+
+
+def is_results(path: str | Path) -> bool:
+    """Whether `path` looks like results: a run's folder, Parquet, or NDJSON with our schema in its head."""
+    path = Path(path)
+    if path.is_dir():
+        return (path / FILE).is_file()
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except OSError:
+        return False
+    return head.startswith(b"PAR1") or (head.startswith(b"{") and b'"firstbyte-' in head)
+
+
+def read_rows(path: str | Path) -> tuple[list[Row], list[str]]:
+    """All rows of a run's folder, an NDJSON or a Parquet file, and a line on each that cannot be used.
+
+    Raises OSError, and ResultsError where there is no row at all.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= FILE
+    with path.open("rb") as file:
+        parquet = file.read(4) == b"PAR1"
+    rows, problems = _parquet_rows(path) if parquet else _lines(path)
+    if not rows:
+        raise ResultsError(f"{path}: no row of {SCHEMA}" + (f" ({problems[0]})" if problems else ""))
+    return rows, problems
+
+
+def _lines(path: Path) -> tuple[list[Row], list[str]]:
+    rows: list[Row] = []
+    problems: list[str] = []
+    offset = 0
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_ROW):
+            try:
+                rows.append(Row.from_json(json.loads(line)))
+            except (ValueError, RecursionError) as error:
+                reason = "the row is cut off" if not line.endswith(b"\n") else str(error)
+                problems.append(f"{path}: at byte {offset:,}: {reason}")
+            offset += len(line)
+    return rows, problems
+
+
+def _parquet_rows(path: Path) -> tuple[list[Row], list[str]]:
+    parquet = _pyarrow()
+    try:
+        table = parquet.read_table(path)
+        return [Row.from_json(data) for data in table.to_pylist()], []
+    except (ValueError, OSError) as error:  # pyarrow's own are among them
+        raise ResultsError(f"{path}: {error}") from None
+
+
+def write_parquet(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as Parquet, the same columns as NDJSON has. Raises ResultsError without pyarrow, OSError."""
+    parquet = _pyarrow()
+    import pyarrow as pa
+
+    nanoseconds, text = pa.int64(), pa.string()
+    observation = pa.struct(
+        [
+            ("side", text), ("clock", text), ("ns", nanoseconds), ("status", text), ("by", text),
+            ("bytes", pa.int64()), ("after_close", pa.bool_()),
+        ]
+    )  # fmt: skip
+    kinds: dict[str, Any] = dict.fromkeys(("schema", *_PLAIN), text)
+    kinds |= dict.fromkeys(("trial", "order", "seed", "deadline_ns", "started_ns", "client_exit"), pa.int64())
+    kinds |= {
+        "load1": pa.float64(),
+        "warm": pa.bool_(),
+        "observations": pa.list_(observation),
+        "server_init_ns": pa.struct([("wire", nanoseconds), ("user", nanoseconds)]),
+        "words": pa.list_(pa.struct([("ns", nanoseconds), ("stream", text), ("text", text)])),
+    }
+    schema = pa.schema(list(kinds.items()), metadata={"firstbyte": SCHEMA})
+    parquet.write_table(pa.Table.from_pylist([row.to_json() for row in rows], schema=schema), path)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ResultsError("Parquet needs the package pyarrow: pip install firstbyte[stats]") from None
+    return pyarrow.parquet

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte matrix`: rows on stdout or in a folder, a table, Ctrl-C, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dissect.app.main import INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE, main
+from dissect.lab.matrix import Matrix
+from dissect.timing.results import read_rows
+
+PAIR = ["matrix", "--peers", "model-vnc-early,model-vnc-quiet,model-spice-4", "--deadline", "0.5", "-n", "2"]
+
+
+def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*PAIR, "--clock", "user", "-o", str(tmp_path / "run"), "--parquet", str(tmp_path / "x.parquet")]
+    assert main([*words, "--json"]) == PASS
+    out, err = capsys.readouterr()
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert len(printed) == 4
+    assert "4 trials of 4, user clock only: at most" in err
+    kept, problems = read_rows(tmp_path / "run")
+    assert problems == []
+    assert [row.to_json() for row in kept] == printed
+    assert read_rows(tmp_path / "x.parquet")[0] == kept
+    assert main(words) == PASS  # nothing is left to do, and the table is there
+    out, err = capsys.readouterr()
+    assert "0 trials of 4" in err
+    text = " ".join(out.split())
+    assert "silent" in text
+    assert "wrong-protocol" in text
+    assert "error reply" in text
+    assert "medians [95 % band], user clock" in text
+    assert "deadline 0.5 s, seed 0, warm servers; load average" in text
+
+
+def test_an_interrupted_run_keeps_what_it_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Matrix.run
+
+    def run(self: Matrix, done: Any) -> Iterator[Any]:
+        for number, row in enumerate(original(self, done)):
+            if number == 1:
+                raise KeyboardInterrupt
+            yield row
+
+    monkeypatch.setattr(Matrix, "run", run)
+    assert main([*PAIR, "-o", str(tmp_path)]) == INTERRUPTED
+    assert "interrupted after 1 of 4 trials" in capsys.readouterr().err
+    assert len(read_rows(tmp_path)[0]) == 1
+
+
+def test_what_is_lost_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = tmp_path / "mine.toml"
+    table.write_text(
+        '[never]\nrole = "client"\nprotocol = "rfb"\ncommand = ["true", "{host}", "{port}"]\n'
+        '[absent]\nrole = "client"\nprotocol = "rfb"\ncommand = ["no-such-program", "{host}", "{port}"]\n'
+    )
+    peers = f"{table},never,absent,model-vnc"
+    assert main(["matrix", "--peers", peers, "--clock", "user", "-n", "1"]) == INCONCLUSIVE
+    out, err = capsys.readouterr()
+    assert "lost: 1 trial: never → model-vnc: the client did not connect" in out
+    assert "absent: not installed: left out" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--peers", "model-vnc"], "0 clients and 1 server"),
+        (["--peers", "nobody,model-vnc"], "nobody"),
+        (["--peers", "no-such.toml,model-vnc"], "no-such.toml"),
+        ([], "required"),
+        (["--scenario", "cure", "-n", "0"], "between 1 and"),
+        (["--scenario", "cure", "--deadline", "0"], "not a number of seconds"),
+        (["--scenario", "cure", "-o", "/dev/null/x"], "/dev/null/x"),
+    ],
+)
+def test_bad_input_is_exit_code_2(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["matrix", *words]) == UNUSABLE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert line in err.splitlines()[-1]

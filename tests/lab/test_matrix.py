@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The matrix: order, resuming, both clocks, and peers that do not do what they should."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dissect.lab import matrix
+from dissect.lab.errors import UnknownPeer
+from dissect.lab.lab import Lab
+from dissect.lab.matrix import CURE, MODELS, Folder, Matrix, Plan, PlanError, choose
+from dissect.lab.record import can_record_wire
+from dissect.stream import Side
+from dissect.timing.observations import Clock
+from dissect.timing.results import FILE
+from tests.lab.conftest import Table, require_wire
+
+MS = 1_000_000
+CLOCKS: tuple[Clock, ...] = ("user", "wire")
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+def test_the_order_is_the_seeds_and_holds_every_trial_once() -> None:
+    plan = Plan(("a", "b"), ("x", "y", "z"), 4, seed=3)
+    order = plan.order()
+    assert order == plan.order() != Plan(("a", "b"), ("x", "y", "z"), 4, seed=4).order()
+    assert len(set(order)) == len(order) == 24
+    assert len({pair[:2] for pair in order[:8]}) > 2  # interleaved, not pair by pair
+
+
+def test_peers_are_chosen_by_name_and_by_group(lab: Lab) -> None:
+    clients, servers, _ = choose(lab, ["models"])
+    assert set(clients) | set(servers) == set(MODELS)
+    named = choose(lab, ["model-vnc", "model-vnc-early", "model-vnc"])
+    assert named == (["model-vnc-early"], ["model-vnc"], [])
+    real = choose(lab, ["real"])
+    assert "xtigervnc" not in real[1]  # its blacklist would answer instead of it
+    assert set(choose(lab, ["all"])[0]) == set(real[0]) | set(clients)
+    with pytest.raises(UnknownPeer):
+        choose(lab, ["nobody"])
+
+
+def test_the_scenario_of_2017(lab: Lab) -> None:
+    require_wire()
+    with Matrix(lab, Plan(*CURE, 1, 2.4), wire=True) as run:
+        rows = {row.pair: row for row in run.run({("model-vnc-quiet", "model-spice-4", 0)})}
+    assert len(rows) == 5  # the one that is done is left out
+    noticed = {pair for pair, row in rows.items() if row.verdict == "wrong-protocol"}
+    assert noticed == {(client, "model-spice-4") for client in ("model-vnc-early", "model-vnc-patient")}
+    assert all(row.lost is None for row in rows.values())
+    for pair, row in rows.items():
+        for clock in CLOCKS:
+            server, client = row.seen(Side.SERVER, clock), row.seen(Side.CLIENT, clock)
+            assert server is not None
+            assert client is not None
+            if pair in noticed:
+                assert (server.by, server.bytes, server.exact) == ("error-reply", 4, True)
+                assert (client.by, client.bytes) == ("close", 194)
+            else:
+                assert not server.exact
+                assert not client.exact
+                assert client.ns >= 2_400 * MS
+    (patient,) = [row for pair, row in rows.items() if pair == ("model-vnc-patient", "model-spice-4")]
+    assert any("Error while parsing server version" in word["text"] for word in patient.words)
+    assert all(word["ns"] >= 2_000 * MS for word in patient.words)
+
+
+def test_the_early_prefix_and_its_cost(lab: Lab) -> None:
+    plan = Plan(("model-vnc-quiet", "model-vnc-early"), ("model-vnc-peek", "model-vnc-peek-old"), 1, 2.0)
+    with Matrix(lab, plan, wire=False) as run:
+        rows = {row.pair: row for row in run.run(set())}
+    reached = {pair: row.server_init_ns.get("user") for pair, row in rows.items()}
+    quiet, early = reached["model-vnc-quiet", "model-vnc-peek"], reached["model-vnc-early", "model-vnc-peek"]
+    assert quiet is not None
+    assert early is not None
+    assert all(row.seen(Side.SERVER, "wire") is None for row in rows.values())
+    assert quiet > 100 * MS > early  # who speaks at once is not waited for
+    assert reached["model-vnc-quiet", "model-vnc-peek-old"] is not None
+    assert reached["model-vnc-early", "model-vnc-peek-old"] is None  # the cure broke it
+
+
+@pytest.mark.peer("gvncviewer", "xtightvncviewer", "qemu-spice")
+def test_programs(lab: Lab) -> None:
+    plan = Plan(("gvncviewer", "xtightvncviewer"), ("qemu-spice",), 1, 3.0)
+    with Matrix(lab, plan, wire=can_record_wire()) as run:
+        rows = {row.client: row for row in run.run(set())}
+    patient, quiet = rows["gvncviewer"], rows["xtightvncviewer"]
+    assert (patient.verdict, quiet.verdict) == ("wrong-protocol", "silent")
+    seen = patient.seen(Side.SERVER, "user")
+    assert seen is not None
+    assert (seen.by, seen.bytes) == ("error-reply", 4)
+    assert patient.client_version
+    assert patient.server_version
+    assert quiet.stopped == "deadline"
+    assert not any("reset by peer" in word["text"] for word in quiet.words)  # that was the end of the trial
+
+
+def broken(table: Table, **scripts: str) -> Path:
+    text = ""
+    for name in scripts:
+        role = "server" if name.startswith("server") else "client"
+        text += f"""
+        [{name}]
+        role = "{role}"
+        protocol = "rfb"
+        command = ["{{python}}", "-S", "{{directory}}/{name}.py", "{{host}}", "{{port}}"]
+        """
+        if role == "server":
+            text += "ready = { listening = true, seconds = 3 }\n"
+    return table(text, **scripts)
+
+
+def test_peers_that_fail_do_not_end_the_run(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = broken(
+        table,
+        server_absent="import sys; sys.exit('no can do')",
+        server_dies="""
+        import os, socket, sys
+        listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+        listener.accept()
+        os._exit(3)
+        """,
+        server_floods="""
+        import socket, sys
+        listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+        while True:
+            connection, _ = listener.accept()
+            try:
+                while True:
+                    connection.sendall(bytes(65536))
+            except OSError:
+                pass
+        """,
+        client_never="import time; time.sleep(0.2)",
+    )
+    monkeypatch.setattr(matrix, "MOST_BYTES", 1 << 18)
+    servers = ("server_absent", "server_dies", "server_floods", "model-vnc")
+    plan = Plan(("client_never", "model-vnc-quiet"), servers, 1, 2.0)
+    with Lab(files=[path]) as lab, Matrix(lab, plan, wire=False) as run:
+        rows = {row.pair: row for row in run.run(set())}
+    assert len(rows) == 8
+    assert rows["model-vnc-quiet", "model-vnc"].lost is None
+    assert "ended before it was ready" in str(rows["model-vnc-quiet", "server_absent"].lost)
+    assert rows["model-vnc-quiet", "server_dies"].lost == "the server died"
+    assert rows["model-vnc-quiet", "server_floods"].lost is None  # the client noticed, and left
+    assert rows["client_never", "model-vnc"].lost == "the client did not connect"
+
+
+def test_a_run_goes_on_where_it_was_left(tmp_path: Path, lab: Lab) -> None:
+    plan = Plan(("model-vnc-early",), ("model-spice-4",), 3, 2.0)
+    folder = Folder(tmp_path / "run", plan)
+    with Matrix(lab, plan, wire=False) as run:
+        for row in run.run(folder.done):
+            folder.add(row)
+            if len(folder.rows) == 2:
+                break
+    file = tmp_path / "run" / FILE
+    file.write_bytes(file.read_bytes()[:-20])  # as a crash leaves it
+    again = Folder(tmp_path / "run", plan)
+    assert len(again.done) == 1
+    assert "cut off" in again.problems[0]
+    with Matrix(lab, plan, wire=False) as run:
+        for row in run.run(again.done):
+            again.add(row)
+    assert again.done == {("model-vnc-early", "model-spice-4", number) for number in range(3)}
+    assert len(file.read_text().splitlines()) == 3
+    with pytest.raises(PlanError, match="other deadline_s: choose"):
+        Folder(tmp_path / "run", Plan(("model-vnc-early",), ("model-spice-4",), 3, 3.0))
+    (tmp_path / "run" / "plan.json").write_text("nonsense")
+    with pytest.raises(PlanError, match="not a plan"):
+        Folder(tmp_path / "run", plan)
+
+
+def test_a_lost_trial_is_run_again(tmp_path: Path, lab: Lab) -> None:
+    plan = Plan(("model-vnc-early",), ("model-spice-4",), 1, 2.0)
+    folder = Folder(tmp_path, plan)
+    with Matrix(lab, plan, wire=False) as run:
+        row = next(iter(run.run(set())))
+    row.lost = "the wall clock was set during the trial"
+    folder.add(row)
+    assert Folder(tmp_path, plan).done == set()
+    row.lost = None
+    folder.add(row)
+    assert len(folder.rows) == 1
+    assert Folder(tmp_path, plan).done == {("model-vnc-early", "model-spice-4", 0)}
+    assert json.loads((tmp_path / "plan.json").read_text())["trials"] == 1
+
+
+def test_cold_servers_are_started_for_each_trial(lab: Lab) -> None:
+    plan = Plan(("model-vnc-early",), ("model-spice-4",), 2, 2.0, cold=True)
+    with Matrix(lab, plan, wire=False) as run:
+        rows = list(run.run(set()))
+        assert run._servers == {}
+    assert [row.warm for row in rows] == [False, False]
+    assert all(row.lost is None for row in rows)
