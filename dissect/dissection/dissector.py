@@ -26,6 +26,7 @@ from dissect.capture.conversations import (
 )
 from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise
+from dissect.dissection.spice_links import SpiceLink, known, link_of
 from dissect.rfb import messages as rfb_messages
 from dissect.rfb.session import RfbSession
 from dissect.spice import link as spice_link
@@ -149,6 +150,8 @@ class Dissector:
         """The session that reads both sides' RFB."""
         self.spice: SpiceSession | None = None
         """The session that reads both sides' SPICE."""
+        self.link: SpiceLink | None = None
+        """Which channel of which SPICE session this was, of a conversation that was put aside."""
         self._heads = {side: bytearray() for side in Side}
         self._answers: dict[Side, Recognition] = {side: NotYet(1) for side in Side}
         self._held: list[Bytes | Lost] = []
@@ -203,12 +206,15 @@ class Dissector:
             return False
         session = self.rfb or self.spice
         if session is not None:
+            if self.spice is not None and not known(self.spice):
+                return False  # the number of the session is still to come
             return session.table[session.state].stays
         return not any(facts.spoke in ("rfb", "spice") for facts in self.facts.values())
 
     def put_aside(self) -> None:
         """Read no more of what the sides say; what a verdict needs is kept up all the same."""
         self._streams = dict.fromkeys(Side, Unread())
+        self.link = self.link or link_of(self.spice)
         self.rfb = self.spice = None
 
     def _bytes(self, event: Bytes) -> None:

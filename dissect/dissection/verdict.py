@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from dissect.dissection.dissector import Dissector, SideFacts
 from dissect.dissection.recognise import TITLES
+from dissect.dissection.spice_links import SpiceLink, link_of
 from dissect.stream.side import Side
 from dissect.stream.text import duration
 
@@ -73,6 +74,8 @@ class Verdict:
     detected_first: Side | None
     reason: str
     roles_from: str
+    spice: SpiceLink | None = None
+    """Which channel of which SPICE session it is."""
 
     def detect(self, side: Side) -> Detection | None:
         return self.server_detect if side is Side.SERVER else self.client_detect
@@ -98,6 +101,7 @@ class Verdict:
             "detected_first": self.detected_first,
             "reason": self.reason,
             "roles_from": self.roles_from,
+            "session": None if self.spice is None else self.spice.to_json(),
         }
 
 
@@ -131,6 +135,7 @@ def judge(dissector: Dissector) -> Verdict:
         detected_first=first,
         reason="; ".join(sentence for sentence in sentences if sentence),
         roles_from=conversation.roles_from,
+        spice=dissector.link or link_of(dissector.spice),
     )
 
 

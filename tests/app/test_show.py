@@ -14,6 +14,7 @@ from dissect.app.commands.show import summary
 from dissect.stream import Side
 from tests.app.captures import CURE, START, write
 from tests.dissection.conversations import GREETING, MS, Step
+from tests.dissection.test_spice_links import MAIN, steps
 
 C, S = Side.CLIENT, Side.SERVER
 
@@ -50,6 +51,8 @@ def test_one_object_a_record_in_order(tmp_path: Path, capsys: pytest.CaptureFixt
         "offset",
         "size",
         "fields",
+        "session",
+        "channel",
     }
     assert all(set(record) == keys for record in found)
     assert [(r["kind"], r["side"], r["protocol"], r["name"], r["size"]) for r in found] == [
@@ -120,3 +123,21 @@ def test_a_summary_is_short_and_named() -> None:
     assert summary(fields) == (
         "error=INVALID_MAGIC, list=[0, 1, 2, 3, 4, 5, 6, 7, … 20 in all], x=" + "y" * 60 + "…"
     )
+
+
+def test_a_session_is_one_timeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = str(write(tmp_path / "session.pcapng", MAIN, steps(2)))
+    assert app.main(["show", "--sessions", capture]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("SPICE session 0x00001267")
+    times = [float(line.split()[0]) for line in lines[3:]]
+    assert times == sorted(times)
+    assert {line.split()[1] for line in lines[3:]} == {"main", "display"}
+    found = records(capsys, "--sessions", capture)
+    assert {(r["session"], r["channel"]) for r in found} == {(4711, "main"), (4711, "display")}
+    assert [r["time_ns"] for r in found] == sorted(r["time_ns"] for r in found)
+
+
+def test_no_session_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["show", "--sessions", str(write(tmp_path / "x.pcapng", CURE))]) == 3
+    assert "no SPICE session" in capsys.readouterr().err

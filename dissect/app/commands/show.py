@@ -11,6 +11,7 @@ from dissect.app import terminal
 from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
 from dissect.dissection.reading import Dissected
+from dissect.dissection.spice_links import tie
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
@@ -42,11 +43,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--wide", action="store_true", help="print all of a message's fields, on several lines"
     )
+    parser.add_argument(
+        "--sessions",
+        action="store_true",
+        help="print each SPICE session as one timeline of all its channels, and nothing else",
+    )
     parser.epilog = "example: firstbyte show pcaps/gvncviewer--qemu-spice.pcapng"
 
 
 def run(args: Namespace) -> int:
     """Print the records; 0 where at least one conversation was found."""
+    if args.sessions:
+        return _sessions(args)
     first = True
     for name, dissected in read_captures([args.capture], only=args.conversation):
         if args.json:
@@ -60,6 +68,7 @@ def run(args: Namespace) -> int:
 
 def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool = False) -> dict[str, Any]:
     """The object of `show --json`."""
+    link = dissected.verdict.spice
     return {
         "capture": capture,
         "conversation": dissected.conversation.index,
@@ -71,7 +80,71 @@ def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool
         "offset": record.offset,
         "size": record.size,
         "fields": record.fields(secrets=secrets),
+        "session": None if link is None else link.session_id,
+        "channel": None if link is None else link.channel,
     }
+
+
+def _sessions(args: Namespace) -> int:
+    """Print the SPICE sessions, each as one timeline; 3 where there is none."""
+    found = list(read_captures([args.capture], only=args.conversation))
+    by_index = {dissected.conversation.index: dissected for _, dissected in found}
+    groups = tie(dissected.verdict for _, dissected in found)
+    for number, group in enumerate(groups):
+        mine = [by_index[verdict.conversation] for verdict in group.members]
+        merged = sorted(
+            ((record, dissected) for dissected in mine for record in dissected.records), key=_time
+        )
+        if args.json:
+            for record, dissected in merged:
+                print(json.dumps(to_json(args.capture, dissected, record, secrets=args.secrets)))
+            continue
+        title = "\n".join(terminal.wrap(safe(group.title), terminal.terminal_width()))
+        print(("\n" if number else "") + terminal.paint(title, "head"))
+        start = min(dissected.conversation.start_ns for dissected in mine)
+        print(f"  {terminal.timestamp(start)}")
+        table = Table(
+            [
+                Column("time", align="right"),
+                Column("channel"),
+                Column("from"),
+                Column("size", align="right"),
+                Column("what"),
+                Column("", fit="wrap" if args.wide else "cut"),
+            ]
+        )
+        rows = [_merged_row(record, dissected, start, args) for record, dissected in merged]
+        table.fit(rows)
+        print("\n".join(table.head()))
+        for row in rows:
+            print("\n".join(table.row(row)))
+    if not groups:
+        terminal.complain("no SPICE session, or its number is not in the capture", source=args.capture)
+        return 3
+    return 0
+
+
+def _time(item: tuple[Record, Dissected]) -> int:
+    return item[0].time_ns
+
+
+def _merged_row(record: Record, dissected: Dissected, start: int, args: Namespace) -> list[str | Cell]:
+    link = dissected.verdict.spice
+    style, what = _what(record)
+    return [
+        _since(record.time_ns - start),
+        "" if link is None else link.channel,
+        _side(record.side),
+        f"{record.size:,}",
+        Cell(what, style),
+        Cell(_words(record, args), style),
+    ]
+
+
+def _what(record: Record) -> tuple[str, str]:
+    """How a record is painted, and what it is called."""
+    style = {"gap": "warn", "violation": "bad"}.get(record.kind, "")
+    return style, {"gap": "gap", "violation": f"violation in {record.name}"}.get(record.kind, record.name)
 
 
 def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
@@ -102,8 +175,7 @@ def _rows(dissected: Dissected, args: Namespace) -> list[list[str | Cell]]:
     start = dissected.conversation.start_ns
     timed: list[tuple[int, list[str | Cell]]] = []
     for record in dissected.records:
-        style = {"gap": "warn", "violation": "bad"}.get(record.kind, "")
-        what = {"gap": "gap", "violation": f"violation in {record.name}"}.get(record.kind, record.name)
+        style, what = _what(record)
         timed.append(
             (
                 record.time_ns,

@@ -15,6 +15,7 @@ from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_se
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import noticed, outcome, spoke
+from dissect.dissection.spice_links import tie
 from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
 from dissect.stream.text import safe
@@ -124,6 +125,11 @@ def _table(rows: list[tuple[str, Verdict]]) -> None:
                 print("\n".join(table.head()))
             last = name
         print("\n".join(table.row(row)))
+    for name in dict.fromkeys(name for name, _ in rows):
+        for group in tie(verdict for its, verdict in rows if its == name):
+            print()
+            for line in terminal.wrap(safe(group.title), terminal.terminal_width()):
+                print(line)
 
 
 def _cells(verdict: Verdict) -> list[str | Cell]:
