@@ -27,6 +27,9 @@ from dissect.stream.text import safe
 CONTEXT = 16
 """Bytes that are shown before and after the first that differs."""
 
+NOTHING_TO_COMPARE = ("other", "nothing", "rfb", "spice")
+"""Protocols of runs that are not decoded of which not even the name says anything new."""
+
 DIFFERENCES_KEPT = 1000
 """How many differences one replay keeps; the rest are counted."""
 
@@ -305,6 +308,9 @@ class Comparison:
 
     def compare(self, recorded: Message, message: Message, nth: int) -> None:
         """Hold one live message against its recorded one, field by field."""
+        if not recorded.parts and not message.parts:
+            self._compare_runs(recorded, message, nth)
+            return
         self.compared += 1
         if recorded.raw == message.raw and recorded.size == message.size and not self.rules.user:
             return
@@ -321,6 +327,22 @@ class Comparison:
         if recorded.parts and not message.parts:
             got = message.note or "a run of bytes that is not decoded"
             self.differ(Difference(message.name, WHOLE, "readable", got, nth))
+
+    def _compare_runs(self, recorded: Message, message: Message, nth: int) -> None:
+        """Two runs of bytes that nobody reads: what protocol they are, or all that there is of a message."""
+        around = context(recorded.raw, message.raw)
+        if recorded.protocol != message.protocol:
+            self.differ(
+                Difference(message.name, "protocol", recorded.protocol, message.protocol, nth, *around)
+            )
+        elif recorded.name != NOT_DECODED:
+            if recorded.raw != message.raw:
+                one, other = json_value(recorded.raw), json_value(message.raw)
+                self.differ(Difference(message.name, WHOLE, one, other, nth, *around))
+        elif recorded.protocol in NOTHING_TO_COMPARE:
+            self.left_over += 1
+            return
+        self.compared += 1
 
     def differ(self, difference: Difference) -> None:
         """Note a difference."""

@@ -517,6 +517,8 @@ class Player:
 
     def _succeed(self, reason: str, parting: Action) -> None:
         result = self.result
+        if self._peer_ended is None:
+            self._take(self.voice.leave(self.now))
         if self._broken_silence() and not self.comparison.differences:
             got = f"{result.received_bytes} bytes"
             where = Difference("(bytes)", WHOLE, "silence", got, 0, 0, b"", bytes(self._head[:32]))

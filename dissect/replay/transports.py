@@ -443,11 +443,14 @@ class Sockets:
         except TimeoutError:
             player.stopped("deadline", time.monotonic_ns())
         except OSError as error:
-            if not player.over:
+            if player.over:
+                pass
+            elif isinstance(error, ConnectionResetError):  # it stood for a moment
+                player.opened(time.monotonic_ns())
+                player.ended("reset", time.monotonic_ns())
+            else:
                 player.refused(words(error), time.monotonic_ns())
-                if isinstance(error, ConnectionResetError):  # it stood for a moment
-                    result.outcome = Outcome.RESET
-                elif isinstance(error, ConnectionRefusedError) and self.tape and self.target.address:
+                if isinstance(error, ConnectionRefusedError) and self.tape and self.target.address:
                     self.tape.refused(self.target.address[1], syn_ns)
         except asyncio.CancelledError:
             if not self._interrupted:

@@ -76,6 +76,10 @@ class Voice(ABC):
     def hear_end(self, now: int) -> list[Record]:
         """The live peer says no more; returns what is left of its stream."""
 
+    def leave(self, now: int) -> list[Record]:
+        """We end the connection: what of the peer is only known in runs is reported as far as it came."""
+        return []
+
     def say(self, word: Word, now: int) -> list[Record]:
         """`word` is on its way. Returns what the peer had sent early, and can be read only now."""
         return []
@@ -166,6 +170,10 @@ class Literal(Voice):
         if self._stream is not None:
             records += self._stream.end(self.plan.peer, now)
         return records
+
+    def leave(self, now: int) -> list[Record]:
+        known = isinstance(self._stream, Session)
+        return [] if known else self.hear_end(now)
 
     def _decide(self, *, ended: bool) -> list[Record]:
         answer = recognise(self._head, ended=ended)

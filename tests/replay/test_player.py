@@ -358,3 +358,26 @@ def test_how_the_answers_are_cut_changes_nothing(cuts: list[int]) -> None:
         Outcome.DIFF, 4, GREETING + b"\1\1",
     )  # fmt: skip
     assert result.reason == "ServerInit.framebuffer_width differs and 1 more"
+
+
+SSH, OTHER = b"SSH-2.0-OpenSSH_9.2\r\n", b"\x07\x01\x02\x03 whatever"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "live", "outcome"),
+    [
+        (SSH, SSH, "pass"),
+        (SSH, SSH[:-4] + b"x\r\n", "pass"),
+        (SSH, OTHER, "diff"),
+        (OTHER, OTHER, "inconclusive"),
+    ],
+)
+def test_of_bytes_that_nobody_reads_only_the_protocol_is_compared(
+    recorded: bytes, live: bytes, outcome: str
+) -> None:
+    """And where not even that is known, nothing was compared."""
+    clocked = Clocked(Player(plan_of([(S, recorded, MS), (C, b"hello", 2 * MS), (C, FIN, 3 * MS)])))
+    clocked.hear(live)
+    clocked.run(SECOND)
+    assert [data for _, data in clocked.out] == [b"hello"]
+    assert clocked.player.result.outcome == outcome, told(clocked.player.result)
