@@ -4,7 +4,7 @@
 A template is one conversation as Ethernet frames of at most 1514 bytes: a recorded VNC or SPICE conversation
 cut into segments of a common MTU, with an acknowledgement after every second one; or a made-up one of
 another protocol. It is multiplied with addresses, ports and initial sequence numbers of its own, and many
-copies run at once, interleaved packet by packet. Times are made up: one microsecond a packet. Checksums are
+copies run at once, interleaved packet by packet. Times are made up: 100 µs a packet. Checksums are
 left zero, as on a machine that sends with offload.
 
     python tests/benchmarks/traffic.py sessions 200000 /tmp/sessions.pcap
@@ -31,6 +31,7 @@ from dissect.stream import Side
 ROOT = Path(__file__).resolve().parent.parent.parent
 MSS = 1460
 START_US = 1_700_000_000_000_000
+PACKET_US = 100
 SYN, FIN, PSH, ACK = 2, 1, 8, 16
 
 Step = tuple[Side, int, int, int, bytes]
@@ -184,7 +185,7 @@ class Writer:
         side, record, seq, ack = packet
         count = len(columns["client"])
         rows = np.tile(record, (count, 1))
-        times = START_US + self.packets + np.arange(count, dtype=np.int64)
+        times = START_US + PACKET_US * (self.packets + np.arange(count, dtype=np.int64))
         own, other = ("client", "server") if side is Side.CLIENT else ("server", "client")
         port = {"client": "port", "server": "server port"}
 

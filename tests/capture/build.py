@@ -24,12 +24,12 @@ def pcap(
 ) -> bytes:
     """A pcap file of (time in ns, data) frames; `order` as struct has it."""
     magic, unit = (0xA1B23C4D, 1) if nano else (0xA1B2C3D4, 1000)
-    out = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, snaplen, linktype)
+    out = bytearray(struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, snaplen, linktype))
     for time_ns, data in frames:
         seconds, rest = divmod(time_ns, 10**9)
         kept = data[:snaplen]
         out += struct.pack(order + "IIII", seconds, rest // unit, len(kept), len(data)) + kept
-    return out
+    return bytes(out)
 
 
 def block(kind: int, body: bytes, order: str = "<", *, trailer: int | None = None) -> bytes:

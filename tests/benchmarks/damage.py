@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is read of a VNC session of which one segment is lost: each segment in turn, of every recording.
+
+Printed for each recording: how many segments there are, which share of the messages that the lost segment did
+not touch is read as in the undamaged session, and how many were read that are not in it ("invented").
+
+    python tests/benchmarks/damage.py [--step N] [RECORDING...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dissect.capture import Bytes, Event, open_capture, read
+from dissect.rfb.session import RfbSession
+from dissect.stream import Side
+from dissect.stream.records import Message, Record, Violation
+
+PCAPS = Path(__file__).resolve().parent.parent.parent / "pcaps"
+
+Segment = tuple[Side, bytes]
+
+
+def segments(path: Path) -> list[Segment]:
+    """The segments of the first conversation of a recording, as they came."""
+    with open_capture(path) as capture:
+        return [(event.side, event.data) for event in _first(read(capture)) if isinstance(event, Bytes)]
+
+
+def _first(events: Iterator[Event]) -> Iterator[Event]:
+    return (event for event in events if event.conversation.index == 0)
+
+
+def cut(whole: list[Segment], size: int = 1460) -> list[Segment]:
+    """The same bytes in segments of a common size: those of loopback hold whole updates."""
+    return [(side, data[at : at + size]) for side, data in whole for at in range(0, len(data), size)]
+
+
+Key = tuple[Side, int, int, str]
+
+
+@dataclass
+class Damage:
+    """One lost segment: messages that it did not touch, those of them that were read, and others."""
+
+    remaining: int
+    recovered: int
+    invented: int
+    violations: int
+
+
+def messages(records: list[Record]) -> dict[Key, bytes]:
+    return {
+        (one.side, one.offset, one.size, one.name): one.raw
+        for one in records
+        if isinstance(one, Message) and one.parts
+    }
+
+
+def play(said: list[Segment], lost: int | None = None) -> list[Record]:
+    session, records = RfbSession(), []
+    for index, (side, data) in enumerate(said):
+        if index == lost:
+            records += session.gap(side, len(data), index)
+        else:
+            records += session.feed(side, data, index)
+    for side in Side:
+        records += session.end(side, len(said))
+    return records
+
+
+def damage(said: list[Segment], lost: int, whole: dict[Key, bytes]) -> Damage:
+    side, data = said[lost]
+    begin = sum(len(other) for other_side, other in said[:lost] if other_side is side)
+    end = begin + len(data)
+    remaining = {
+        key: raw
+        for key, raw in whole.items()
+        if key[0] is not side or key[1] + key[2] <= begin or key[1] >= end
+    }
+    records = play(said, lost)
+    found = messages(records)
+    recovered = sum(found.get(key) == raw for key, raw in remaining.items())
+    invented = sum(whole.get(key) != raw for key, raw in found.items())
+    violations = sum(isinstance(one, Violation) for one in records)
+    return Damage(len(remaining), recovered, invented, violations)
+
+
+def normal_phase(said: list[Segment]) -> int:
+    """The number of the first segment after the handshake, which cannot be done without."""
+    session = RfbSession()
+    for index, (side, data) in enumerate(said):
+        if session.state == "messages":
+            return index
+        session.feed(side, data, index)
+    return len(said)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("recordings", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng")))
+    parser.add_argument("--step", type=int, default=1, help="lose only every so manieth segment")
+    options = parser.parse_args()
+    total = Damage(0, 0, 0, 0)
+    print(f"{'recording':45} {'segments':>8} {'recovered':>10} {'invented':>9} {'violations':>10}")
+    for path in options.recordings:
+        said = cut(segments(path))
+        records = play(said)
+        start = normal_phase(said)
+        if start >= len(said) or any(isinstance(one, Violation) for one in records):
+            continue
+        found = [damage(said, lost, messages(records)) for lost in range(start, len(said), options.step)]
+        parts = [sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)]
+        print(f"{path.stem:45} {len(found):8} {parts[1] / max(1, parts[0]):10.1%} {parts[2]:9} {parts[3]:10}")
+        for name, value in zip(vars(total), parts, strict=True):
+            setattr(total, name, getattr(total, name) + value)
+    share = total.recovered / max(1, total.remaining)
+    print(f"{'all':45} {'':8} {share:10.1%} {total.invented:9} {total.violations:10}")
+
+
+if __name__ == "__main__":
+    main()
