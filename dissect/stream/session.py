@@ -211,6 +211,10 @@ class Flow:
                 yield want
         return self.buffer
 
+    def arrivals(self) -> set[int]:
+        """Where in the buffer bytes begin that arrived together."""
+        return {0, *(end - self.offset for end, _ in self._marks)}
+
     # --- for the session
 
     def append(self, data: bytes | bytearray | memoryview, now: int) -> None:
