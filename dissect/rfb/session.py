@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from dissect.rfb import clipboard, constants, encodings, messages, optional, security
+from dissect.rfb import clipboard, constants, encodings, messages, optional, security, seek
 from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.recognition import magic
-from dissect.stream.records import Message, Part
+from dissect.stream.records import NOT_DECODED, Message, Part
 from dissect.stream.session import (
     Flow,
     Framed,
@@ -101,6 +101,16 @@ def _read_version(session: RfbSession, flow: Flow) -> Reading:
 
 @reads()
 def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
+    if Side.CLIENT in session.astray:
+        return (yield from _seek(session, flow))
+    try:
+        return (yield from _read_from_client(session, flow))
+    except NotRead as cause:
+        session.astray[Side.CLIENT] = cause.why
+    return (yield from _seek(session, flow))
+
+
+def _read_from_client(session: RfbSession, flow: Flow) -> Reading:
     number = flow.buffer[0]
     if number == 255:
         yield from flow.need(2)
@@ -122,8 +132,45 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
 
 @reads()
 def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
-    if session.cut_off is not None:
-        raise NotRead(session.cut_off)
+    if session.doubt is not None and flow.buffer[0] == 0:
+        # An update in another format could be read as this one, to a wrong end: believe it on evidence only.
+        session.astray.setdefault(Side.SERVER, f"cannot be read ({session.doubt}?)")
+    if Side.SERVER in session.astray:
+        return (yield from _seek(session, flow))
+    try:
+        return (yield from _read_from_server(session, flow))
+    except NotRead as cause:
+        session.astray[Side.SERVER] = cause.why
+    return (yield from _seek(session, flow))
+
+
+def _seek(session: RfbSession, flow: Flow) -> Reading:
+    """Look for the next message that can be believed (`dissect.rfb.seek`), and read it."""
+    side, why = flow.side, session.astray[flow.side]
+    screen = session.framebuffer or (0, 0)
+    searched = 0
+    while True:
+        data = bytes(flow.buffer)
+        if side is Side.SERVER:
+            searched, found = seek.server(
+                data, searched, session.encodings, screen, session.pixel_format, flow.arrivals()
+            )
+        else:
+            searched, found = seek.client(data, searched, screen)
+        if found:
+            del session.astray[side]
+            if searched:
+                return Framed(NOT_DECODED, searched, note=f"not decoded: {why}")
+            read = _read_from_server if side is Side.SERVER else _read_from_client
+            return (yield from read(session, flow))
+        if searched > seek.KEEP:
+            return Framed(NOT_DECODED, searched, note=f"not decoded: {why}")
+        yield Want(len(data) + 1, NOT_DECODED)
+        if len(flow.buffer) == len(data):  # woken, because nothing follows directly
+            return Framed(NOT_DECODED, len(data), note=f"not decoded: {why}")
+
+
+def _read_from_server(session: RfbSession, flow: Flow) -> Reading:
     number = flow.buffer[0]
     if number == 0:
         return (yield from _read_update(session, flow))
@@ -186,6 +233,10 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
             shown.append({**described.describe(fields), "size": past - start})
         if rect.encoding == encodings.EXTENDED_MOUSE_BUTTONS:
             session.extended_buttons = True
+        elif rect.encoding == encodings.DESKTOP_SIZE or (
+            rect.encoding == encodings.EXTENDED_DESKTOP_SIZE and (rect.x != 1 or rect.y == 0)
+        ):
+            session.framebuffer = rect.width, rect.height
 
     note = None
     try:
@@ -195,8 +246,8 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
     except NotRead as cause:
         if not count:
             raise
-        # What came before it is kept; the next reading ends this side for the same reason.
-        session.cut_off = cause.why
+        # What came before it is kept; after it the way back must be found.
+        session.astray[Side.SERVER] = cause.why
         note = f"not decoded after {count} of {values['number_of_rectangles']} rectangles: {cause.why}"
     extra: dict[str, Any] = {"rectangles": shown}
     if count > len(shown):
@@ -204,6 +255,8 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
     lost = session.lost(Side.CLIENT)
     if lost is not None:
         extra["assumed"] = f"no SetPixelFormat since the client is not read any further ({lost})"
+    elif session.doubt is not None:
+        extra["assumed"] = session.doubt
     part = Part(messages.FramebufferUpdateHeader, 0, at)
     return Framed(encodings.NAME, end, (part,), note, extra, basis=basis)
 
@@ -475,8 +528,10 @@ class RfbSession(Session):
         """Width and height in pixels, from ServerInit."""
         self.pixel_format = encodings.Format()
         self.extended_buttons = False
-        self.cut_off: str | None = None
-        """Why the server is not read after an update of which only the beginning could be."""
+        self.doubt: str | None = None
+        """What is assumed of the pixel format, since a SetPixelFormat may be lost; None: it is known."""
+        self.astray: dict[Side, str] = {}
+        """The sides whose next message must be searched for, and why."""
 
     def chosen_state(self) -> str:
         """The state that the chosen security type leads to."""
@@ -500,6 +555,16 @@ class RfbSession(Session):
         if method in security.RA2:
             return "ra2-server-key"
         return METHODS.get(method or 0, "not-decoded")
+
+    def after_gap(self, flow: Flow, size: int, now: int) -> str | None:
+        """In the normal phase the way back is searched for; in a handshake there is none."""
+        why = f"follows a gap of {size} bytes"
+        if not self.table[self.state].stays or self.state != "messages":
+            return why
+        if flow.side is Side.CLIENT:
+            self.doubt = f"no SetPixelFormat in the {size} bytes of the client that were lost"
+        self.astray[flow.side] = why
+        return None
 
     def missed(self, side: Side, name: str) -> None:
         """A lost SetPixelFormat leaves the sizes of pixels unknown."""
@@ -567,5 +632,6 @@ class RfbSession(Session):
                     self.announced.update(one["code"] for one in values.get(kind, ()))
             case messages.SetPixelFormat:
                 self.pixel_format = encodings.Format.of(message["pixel_format"])
+                self.doubt = None
             case _:
                 pass

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""After lost bytes: the way back into the stream is found, and nothing is made up on it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.benchmarks.damage import PCAPS, Damage, cut, damage, messages, normal_phase, play, segments
+from tests.rfb.examples import FORMAT_16, rect, u16, u32, update
+from tests.rfb.test_messages import started
+from tests.stream.talk import CLIENT, SERVER, Talk
+
+REQUEST = b"\3\1" + u16(0) + u16(0) + u16(4) + u16(3)
+KEY = b"\4\1\0\0" + u32(0x61)
+RAW = rect(2, 2, 0, bytes(range(16)))
+
+
+def asked(*encodings: int) -> Talk:
+    """A session (4 x 3 pixels) whose client has asked for these encodings."""
+    it = started()
+    it.client(b"\2\0" + u16(len(encodings)) + b"".join(map(u32, encodings)))
+    return it
+
+
+def test_the_next_update_is_found() -> None:
+    it = asked(0, 5)
+    assert it.lose(SERVER, 100) == ["server gap 100"]
+    assert it.server(b"the end of something", update(RAW), b"\2") == [
+        "server NotDecoded (not decoded: follows a gap of 100 bytes)",
+        "server FramebufferUpdate",
+        "server Bell",
+    ]
+    assert it.over() == []
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_pieces_change_nothing(size: int) -> None:
+    it = asked(0, 5)
+    it.lose(SERVER, 100)
+    said = b"the end of something" + update(RAW) + update(RAW, rect(1, 1, 0, bytes(4))) + b"\2"
+    told = [line for at in range(0, len(said), size) for line in it.server(said[at : at + size])]
+    assert told[1:] == ["server FramebufferUpdate"] * 2 + ["server Bell"]
+    assert it.over() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rect(2, 2, 16, u32(1) + b"x"),  # nobody asked for ZRLE
+        rect(4, 4, 0, bytes(64)),  # not on the screen
+        rect(0, 0, 0),
+    ],
+)
+def test_what_cannot_be_believed_is_not_read(body: bytes) -> None:
+    it = asked(0, 5)
+    it.lose(SERVER, 100)
+    assert it.server(update(body)) == []
+    assert it.over() == ["server NotDecoded (not decoded: follows a gap of 100 bytes)"]
+
+
+def test_the_end_of_zlib_data_is_no_update_of_unknown_length() -> None:
+    last = update(RAW, rect(0, 0, -224), count=0xFFFF)
+    it = asked(0, 6, -224)
+    it.lose(SERVER, 100)
+    assert it.server(b"zlib data, then its end: " + last) == []
+    it.over()
+    it = asked(0, 6, -224)
+    it.lose(SERVER, 100)
+    it.server(b"zlib data")
+    assert it.server(last)[-1] == "server FramebufferUpdate"
+
+
+def test_a_client_is_found_again() -> None:
+    it = asked(0)
+    it.lose(CLIENT, 7)
+    assert it.client(b"\0\0\1" + REQUEST + KEY + KEY) == [
+        "client NotDecoded (not decoded: follows a gap of 7 bytes)",
+        "client FramebufferUpdateRequest",
+        "client KeyEvent",
+        "client KeyEvent",
+    ]
+    assert it.server(update(RAW)) == ["server FramebufferUpdate"]
+    assert "no SetPixelFormat in the 7 bytes" in it.last("FramebufferUpdate")["assumed"]
+    assert it.client(b"\0\0\0\0" + FORMAT_16) == ["client SetPixelFormat"]
+    it.server(update(rect(2, 2, 0, bytes(8))))
+    assert "assumed" not in it.last("FramebufferUpdate").extra
+    assert it.over() == []
+
+
+def test_an_update_in_another_format_than_assumed_is_not_misread() -> None:
+    it = asked(0)
+    it.lose(CLIENT, 20)  # it was a SetPixelFormat, to 16 bits
+    assert it.server(update(rect(2, 2, 0, bytes(range(8)))), update(rect(1, 1, 0, b"\1\2"))) == []
+    (rest,) = it.over()
+    assert "cannot be read (no SetPixelFormat in the 20 bytes of the client that were lost?)" in rest
+
+
+def test_pointers_that_may_be_read_in_two_ways_are_not_read() -> None:
+    """5, 0, then x and y: with x = 5 the chain could begin four bytes on as well."""
+    it = asked(0)
+    it.lose(CLIENT, 3)
+    pointer = b"\5\0" + u16(0) + u16(2)
+    shifted = b"\5\0\0\5\0\0"
+    assert it.client(shifted * 8) == []
+    it.over()
+    it = asked(0)
+    it.lose(CLIENT, 3)
+    assert (
+        it.client(b"\0", pointer * 8)
+        == ["client NotDecoded (not decoded: follows a gap of 3 bytes)"] + ["client PointerEvent"] * 8
+    )
+
+
+def test_after_an_encoding_that_is_not_framed_the_next_update_is_read() -> None:
+    it = asked(0, 20)
+    it.server(update(rect(1, 1, 20)), b"what it holds")
+    told = it.server(update(RAW))
+    assert told[-1] == "server FramebufferUpdate"
+    assert told[0].startswith("server NotDecoded (not decoded: encoding 20 (H.264) is not framed")
+    assert it.over() == []
+
+
+def test_noise_is_never_read() -> None:
+    random_ = random.Random(1)
+    for _ in range(50):
+        it = asked(0, 2, 5, 6, 7, 16, -223, -224, -239)
+        for side in (SERVER, CLIENT):
+            it.lose(side, 10)
+            assert [line for line in it.say(side, random_.randbytes(20000)) if "NotDecoded" not in line] == []
+        it.over()
+
+
+RECORDINGS = [
+    "xtightvncviewer--x11vnc",
+    "xtigervncviewer--xtightvnc",
+    "gvncviewer--qemu-vnc",
+    "remote-viewer-vnc--xtigervnc",
+]
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_lost_segment_of_a_real_session(name: str) -> None:
+    """Any segment of the normal phase: most of the rest is read, and nothing that was not said."""
+    said = cut(segments(PCAPS / f"{name}.pcapng"))
+    whole = messages(play(said))
+    found = [damage(said, lost, whole) for lost in range(normal_phase(said), len(said))]
+    total = Damage(*(sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)))
+    assert (total.invented, total.violations) == (0, 0)
+    assert total.recovered / total.remaining > 0.8
