@@ -21,6 +21,8 @@ from typing import Literal
 from dissect.capture import Bytes, Capture, CaptureError, Event, Lost, Opened, open_capture, read
 from dissect.dissection.reading import Dissected, Ending, dissect
 from dissect.dissection.recognise import TITLES
+from dissect.rfb import constants as rfb_constants
+from dissect.spice import constants as spice_constants
 from dissect.spice import link as spice_link
 from dissect.spice.channels.main import SpiceMsgMainInit
 from dissect.stream.records import Gap, Message, Record, Violation
@@ -46,6 +48,9 @@ RFB_HANDSHAKE = {
 
 MAIN = 1
 """SPICE's main channel."""
+
+PLAYABLE_SECURITY = (0, 1, 2, 16)
+"""RFB security types that can be spoken again: a refusal, None, VNC authentication, Tight with these."""
 
 SILENCE_NS = 500_000_000
 """A pause of both sides from which on it is part of what a plan expects, not only of how fast it was."""
@@ -170,9 +175,7 @@ class Plan:
         spoke = " to ".join(TITLES[self.spoke[side]] for side in Side)
         text = f"{self.index}: {self.client} → {self.server}, {spoke}, {self.verdict}"
         if self.channel_type is not None and self.protocol == "spice":
-            from dissect.spice import constants
-
-            text += f", channel {constants.CHANNEL_TYPES.get(self.channel_type, self.channel_type)}"
+            text += f", channel {spice_constants.CHANNEL_TYPES.get(self.channel_type, self.channel_type)}"
         return text
 
 
@@ -391,12 +394,31 @@ def _unplayable(
         return "the capture begins in the middle of the connection, and what was spoken cannot be told"
     if len(values) == 1 and values <= {"rfb", "spice"}:
         for record in records:
-            if not isinstance(record, Message) or record.note is None:
-                continue
-            if any(what in record.note for what in ("security type", "authentication", "Tight tunnel")):
-                secret = record.note.removeprefix("not decoded: ").split(";")[0]
+            if isinstance(record, Message) and (secret := _secret(record)) is not None:
                 return f"the recorded handshake cannot be computed for another connection: {secret}"
     return None
+
+
+def _secret(message: Message) -> str | None:
+    """What `message` chose, where that needs a secret or a computation that is not to be had here."""
+    if message.note is not None and any(
+        what in message.note for what in ("security type", "authentication", "Tight tunnel")
+    ):
+        return message.note.removeprefix("not decoded: ").split(";")[0]
+    if not message.parts:
+        return None
+    match message.name:
+        case "SecurityType" if message["security_type"] not in PLAYABLE_SECURITY:
+            number = message["security_type"]
+            return f"security type {number} ({rfb_constants.SECURITY_TYPES.get(number, 'unregistered')})"
+        case "TightTunnel" if message["code"]:
+            return f"Tight tunnel {message['code']}"
+        case "TightAuthType" if message["code"] not in (1, 2):
+            return f"Tight authentication {message['code']}"
+        case "SpiceLinkAuthMechanism" if message["auth_mechanism"] == spice_constants.CAP_AUTH_SASL:
+            return "authentication 2 (SASL)"
+        case _:
+            return None
 
 
 def choose(plans: list[Plan], number: int | None = None) -> Plan:

@@ -113,8 +113,9 @@ MISREAD = re.compile(r"closing .*: (invalid pixel format|unknown message type)")
 def misread(running: Running, result: Result) -> bool:
     """Whether it is the server's own fault: Xtigervnc 1.12 misreads a SetDesktopSize that comes in pieces.
 
-    Now and then it takes what follows for another message, says so in its log and closes. The bytes that it
-    was sent are those of the recording.
+    Where less than its first eight bytes are there, `SMsgReader::readSetDesktopSize` says that it has read
+    the message, and takes the rest for another: it says so in its log and closes. The bytes that it was sent
+    are those of the recording.
     """
     if not running.name.startswith("xtigervnc") or result.outcome is not Outcome.EARLY_CLOSE:
         return False
