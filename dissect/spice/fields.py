@@ -11,7 +11,7 @@ pointers to one structure are not refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -86,6 +86,13 @@ class Pointer(int):
         pointer = super().__new__(cls, offset)
         pointer.to = to
         return pointer
+
+
+class Followed(Values):
+    """A body's fields, and in `leads` its pointers that are not 0, by name, nested ones included."""
+
+    __slots__ = ("leads",)
+    leads: list[tuple[str, Pointer]]
 
 
 class PointerField(LEIntField):
@@ -184,12 +191,15 @@ class _Body:
     end: int
     found: dict[int, tuple[type[ProtocolPacket], Values, int]] = field(default_factory=dict)
     """Where a structure begins -> its class, its fields, where it ends."""
+    leads: list[tuple[str, Pointer]] = field(default_factory=list)
 
     def follow(self, layout: SpiceLayout, values: Values, holder: int, floor: int) -> None:
         """Resolve the pointers in `values`; their structure begins at `holder` and ends at `floor`."""
         for name, pointer in layout.pointers:
             if name in values:
-                values[name] = self.resolve(pointer, values, holder, floor)
+                found = values[name] = self.resolve(pointer, values, holder, floor)
+                if found:
+                    self.leads.append((name, found))
         for name, inner in layout.inner:
             inside = values.get(name)
             for item in inside if isinstance(inside, list) else () if inside is None else (inside,):
@@ -271,18 +281,6 @@ class BodyLayout(SpiceLayout):
         fixed = stop - len(values[self._rest])
         body = _Body(data, at, end)
         body.follow(self, values, at, fixed)
-        return values, body.close(fixed)
-
-
-def pointers(values: Any) -> Iterable[tuple[str, Pointer]]:
-    """Every pointer in decoded fields, by name, nested ones included."""
-    if isinstance(values, Mapping):
-        for name, value in values.items():
-            if isinstance(value, Pointer):
-                yield name, value
-                yield from pointers(value.to)
-            else:
-                yield from pointers(value)
-    elif isinstance(values, list):
-        for item in values:
-            yield from pointers(item)
+        followed = Followed(values)
+        followed.leads = body.leads
+        return followed, body.close(fixed) if body.found else fixed

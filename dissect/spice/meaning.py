@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.spice import agent, carried, constants, lz4
 from dissect.spice.channels import audio, base, devices, display, main
-from dissect.spice.fields import Pointer, SpicePacket, pointers
+from dissect.spice.fields import Pointer, SpicePacket
 from dissect.stream.layout import Malformed, Short, Values, set_bits
 from dissect.stream.side import Side
 
@@ -103,7 +103,7 @@ def _unannounced(session: SpiceSession, side: Side, capability: int) -> str:
 
 def _drawing(session: SpiceSession, side: Side, values: Values, offset: int, at: int, found: Found) -> None:
     memory = session.memory
-    for _, pointer in pointers(values):
+    for _, pointer in values.leads:
         image = pointer.to
         if not isinstance(image, Values) or "descriptor" not in image:
             continue
