@@ -396,6 +396,21 @@ def _unplayable(
         for record in records:
             if isinstance(record, Message) and (secret := _secret(record)) is not None:
                 return f"the recorded handshake cannot be computed for another connection: {secret}"
+        if (secret := _secret_exchange(records)) is not None:
+            return f"the recorded handshake cannot be computed for another connection: {secret}"
+    return None
+
+
+def _secret_exchange(records: list[Record]) -> str | None:
+    """The RFB security type, read or not, whose answers depend on what only the recorded client knew."""
+    for record in records:
+        match record:
+            case Message(name="SecurityType", protocol="rfb") if record.parts:
+                number = record["security_type"]
+                if number not in (0, 1, 2, 16):
+                    return f"security type {number} ({record.fields()['security_type_name']})"
+            case Message(name="TightAuthType") if record.parts and record["code"] not in (1, 2):
+                return f"Tight authentication {record['code']} ({record.fields()['code_name']})"
     return None
 
 
