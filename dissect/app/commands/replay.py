@@ -47,6 +47,7 @@ examples:
 
 What cannot be literal is made new: the answer to a VNC challenge and the SPICE ticket (--password), the live
 session id, ACK, PONG and fences, the security type among those offered, areas cut to the live framebuffer.
+Most SPICE servers serve one session at a time, so --all-channels with --parallel disturbs itself there.
 
 --rules FILE.toml: how fields are compared; a table a message, patterns allowed:
   [ServerInit]
