@@ -209,3 +209,59 @@ def _pyarrow() -> Any:
     except ImportError:
         raise ResultsError("Parquet needs the package pyarrow: pip install firstbyte[stats]") from None
     return pyarrow.parquet
+
+
+# --- probes -----------------------------------------------------------------------------------------
+
+PROBE_SCHEMA = "firstbyte-probe/1"
+"""Name and number of the layout of what a probe prints."""
+
+Step = tuple[int, str | None, int]
+"""Bytes that were sent, the reaction (None: none before the deadline), and its time in ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One probe of a server. tables: protocol -> its steps by bytes. least: protocol -> (bytes, time in ns)
+    of the first detection, None where there is none. own: the protocol that the server speaks.
+    """
+
+    server: str
+    own: str
+    deadline_ns: int
+    tables: dict[str, list[Step]]
+    least: dict[str, tuple[int, int] | None]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Probed:
+        """From the object that `firstbyte probe --json` prints. Raises ValueError."""
+        if not isinstance(data, dict) or data.get("schema") != PROBE_SCHEMA:
+            raise ValueError(f"not a probe of {PROBE_SCHEMA}")
+        try:
+            tables: dict[str, list[Step]] = {}
+            for row in data["trials"]:
+                if row["phase"] == "table" and row["tainted"] is None:
+                    step = (int(row["bytes"]), row["reaction"], int(row["ns"]))
+                    tables.setdefault(str(row["protocol"]), []).append(step)
+            least = {
+                str(name): None if size is None else (int(size), int(data["detect_ns"][name]))
+                for name, size in data["bytes_to_detect"].items()
+            }
+            return cls(
+                str(data["server"]),
+                str(data["speaks"]),
+                int(data["deadline_ns"]),
+                {name: sorted(steps) for name, steps in tables.items()},
+                least,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a whole probe: {error}") from None
+
+
+def read_probes(path: str | Path) -> list[Probed]:
+    """The probes in an NDJSON file, one a line; none where it holds something else. Raises OSError."""
+    try:
+        with Path(path).open("rb") as file:
+            return [Probed.from_json(json.loads(line)) for line in file]
+    except (ValueError, RecursionError, IsADirectoryError):
+        return []

@@ -12,7 +12,9 @@ import pytest
 
 from dissect.app.main import INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE, main
 from dissect.lab.matrix import Matrix
+from dissect.lab.models import SpiceServer, serving
 from dissect.timing.results import read_rows
+from tests.timing.test_results import row
 
 PAIR = ["matrix", "--peers", "model-vnc-early,model-vnc-quiet,model-spice-4", "--deadline", "0.5", "-n", "2"]
 
@@ -45,10 +47,10 @@ def test_an_interrupted_run_keeps_what_it_has(
     original = Matrix.run
 
     def run(self: Matrix, done: Any) -> Iterator[Any]:
-        for number, row in enumerate(original(self, done)):
+        for number, found in enumerate(original(self, done)):
             if number == 1:
                 raise KeyboardInterrupt
-            yield row
+            yield found
 
     monkeypatch.setattr(Matrix, "run", run)
     assert main([*PAIR, "-o", str(tmp_path)]) == INTERRUPTED
@@ -67,6 +69,68 @@ def test_what_is_lost_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path
     out, err = capsys.readouterr()
     assert "lost: 1 trial: never → model-vnc: the client did not connect" in out
     assert "absent: not installed: left out" in err
+
+
+def test_results_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    lines = [json.dumps(one.to_json()) + "\n" for one in (row(), row(trial=1, by=None))]
+    Path("run/trials.ndjson").write_text("".join(lines))
+    for kind in ("heat", "times", "curves"):
+        assert main(["plot", "run", "--kind", kind, "--side", "server", "--json"]) == PASS
+        told = json.loads(capsys.readouterr().out)
+        assert told == {"path": f"firstbyte-{kind}.png", "kind": kind, "trials": 2}
+        assert Path(told["path"]).read_bytes().startswith(b"\x89PNG")
+    assert main(["plot", "run/trials.ndjson", "-o", "x.svg"]) == PASS
+    assert "How long until the client noticed" in Path("x.svg").read_text()
+    capsys.readouterr()
+    Path("cut.ndjson").write_text(lines[0] + lines[1][:-9])
+    assert main(["plot", "cut.ndjson", "-o", "x.svg"]) == PASS
+    assert "the row is cut off" in capsys.readouterr().err
+
+
+def test_probes_are_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving(SpiceServer(key_per_link=False)) as served:
+        quick = ["--deadline", "0.3", "--lengths", "3,4,12", "--json"]
+        assert main(["probe", f"127.0.0.1:{served.port}", *quick]) == PASS
+    Path("probe.json").write_text(capsys.readouterr().out)
+    assert main(["plot", "probe.json", "-o", "x.svg"]) == PASS
+    assert "speaks SPICE" in Path("x.svg").read_text()
+    assert main(["plot", "probe.json", "--kind", "heat"]) == UNUSABLE
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["bad.ndjson"], "no row of firstbyte-trial/1"),
+        (["good.ndjson", "bad.txt"], "bad.txt: captures and results do not go into one picture"),
+        (["good.ndjson", "--kind", "ladder"], "of a matrix there is heat, times, curves, not ladder"),
+        (["bad.txt", "--kind", "heat"], "bad.txt: --kind heat needs results"),
+        (["lost.ndjson", "--kind", "times"], "lost.ndjson: no observation to draw"),
+    ],
+)
+def test_results_that_cannot_be_drawn(
+    words: list[str],
+    line: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.ndjson").write_text(json.dumps(row().to_json()) + "\n")
+    Path("lost.ndjson").write_text(json.dumps(row(lost="gone").to_json()) + "\n")
+    Path("bad.ndjson").write_text('{"schema": "firstbyte-trial/1"}\n')
+    Path("bad.txt").write_text("words")
+    assert main(["plot", *words]) == UNUSABLE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert line in err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,423 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Clients x servers as a map of times, and pair by pair with every trial marked.
+
+In both a hang looks like nothing else: hatched white in the map, an arrow that leaves its bound among the
+marks. Shades run from light to dark with time, so that they read in black and white as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from dissect.stream.side import Side
+from dissect.stream.text import duration
+from dissect.timing.estimators import Curve, curve, median
+from dissect.timing.observations import Clock, Observation
+from dissect.timing.plots import sheet
+from dissect.timing.plots.sheet import (
+    FAINT,
+    INK,
+    PALE,
+    WASH,
+    WIDTH,
+    Sheet,
+    cut,
+    drawable,
+    font,
+    line_height,
+    wrap,
+)
+from dissect.timing.plots.sheet import width as wide
+from dissect.timing.results import Row
+
+TITLE, SUBTITLE, LABEL, BODY = font(14, bold=True), font(10.5), font(9.5, bold=True), font(9)
+MARGIN = 0.35
+NAME_MOST, ABOVE_MOST = 2.3, 1.7
+"""Inches that the name of a client and of a server may take."""
+
+LIGHT, DARK = (0.90, 0.94, 0.98), (0.03, 0.19, 0.42)
+"""The shades of the shortest and of the longest time."""
+
+
+def _times(rows: Sequence[Row], side: Side, clock: Clock) -> dict[tuple[str, str], list[Observation]]:
+    found: dict[tuple[str, str], list[Observation]] = {row.pair: [] for row in rows}
+    for row in rows:
+        one = row.seen(side, clock)
+        if row.lost is None and one is not None:
+            found[row.pair].append(one)
+    return found
+
+
+def best_clock(rows: Sequence[Row]) -> Clock:
+    """The wire's where every trial with a time has one of it, else the user's: never both in a picture."""
+    clocks = [{one.clock for one in row.observations} for row in rows if row.observations]
+    return "wire" if clocks and all("wire" in seen for seen in clocks) else "user"
+
+
+def _caption(rows: Sequence[Row], clock: Clock) -> str:
+    good = sum(row.lost is None for row in rows)
+    deadlines = sorted({row.deadline_ns for row in rows})
+    loads = [row.load1 for row in rows]
+    pairs: dict[tuple[str, str], int] = {}
+    for row in rows:
+        pairs[row.pair] = pairs.get(row.pair, 0) + (row.lost is None)
+    each = sorted(set(pairs.values()))
+    number = f"n = {each[0]}" if len(each) == 1 else f"n = {each[0]} to {each[-1]}"
+    words = [
+        f"{clock} clock",
+        f"{number} a pair, {good:,} trials in all, {len(rows) - good:,} lost",
+        f"deadline {' and '.join(duration(ns) for ns in deadlines)}",
+        f"seed {', '.join(map(str, sorted({row.seed for row in rows})))}",
+        f"load average {min(loads):g} to {max(loads):g}",
+    ]
+    return "; ".join(words)
+
+
+def _head(paper: Sheet, title: list[str], subtitle: list[str]) -> float:
+    y = 0.24
+    for text in title:
+        y += line_height(TITLE)
+        paper.text(MARGIN, y - 0.06, text, TITLE, gid="title")
+    for text in subtitle:
+        y += line_height(SUBTITLE)
+        paper.text(MARGIN, y - 0.04, text, SUBTITLE, colour=PALE)
+    return y
+
+
+def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None = None) -> Figure:
+    """How long until the `side` noticed, client by server: the median of each pair.
+
+    Raises ValueError without a row.
+    """
+    if not rows:
+        raise ValueError("no trial to draw")
+    clock = clock or best_clock(rows)
+    found = _times(rows, side, clock)
+    clients = list(dict.fromkeys(sorted(row.client for row in rows)))
+    servers = list(dict.fromkeys(sorted(row.server for row in rows)))
+    medians = {pair: median(seen).ns for pair, seen in found.items() if seen}
+    exact = [ns for ns in medians.values() if ns is not None]
+    low, high = (math.log(max(1, min(exact))), math.log(max(1, *exact))) if exact else (0.0, 1.0)
+    with sheet.settings():
+        names = {name: cut(drawable(name), NAME_MOST, LABEL) for name in clients}
+        above = {name: cut(drawable(name), ABOVE_MOST, LABEL) for name in servers}
+        space = WIDTH - 2 * MARGIN
+        title = wrap(f"How long until the {side} noticed", space, TITLE, 2)
+        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        left = MARGIN + max(wide(name, LABEL) for name in names.values()) + 0.15
+        cell = min(1.1, (WIDTH - MARGIN - left) / len(servers))
+        upright = max(wide(name, LABEL) for name in above.values()) > cell - 0.1
+        over = max(wide(name, LABEL) for name in above.values()) if upright else line_height(LABEL)
+        top = (
+            0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.15 + over + 0.1
+        )
+        high_cell = 0.46
+        bottom = top + high_cell * len(clients)
+        paper = Sheet(bottom + 1.15)
+        _head(paper, title, subtitle)
+        for column, name in enumerate(servers):
+            x = left + (column + 0.5) * cell
+            if upright:
+                paper.axes.text(
+                    x, top - 0.08, above[name], fontproperties=LABEL, rotation=90, ha="center", va="bottom",
+                    color=INK, parse_math=False, zorder=6,
+                )  # fmt: skip
+            else:
+                paper.text(x, top - 0.1, above[name], LABEL, align="center")
+        for number, client in enumerate(clients):
+            y = top + number * high_cell
+            paper.text(left - 0.12, y + high_cell / 2 + 0.045, names[client], LABEL, align="right")
+            for column, server in enumerate(servers):
+                of = [row for row in rows if row.pair == (client, server)]
+                _cell(
+                    paper,
+                    (left + column * cell, y, cell, high_cell),
+                    of,
+                    side,
+                    found.get((client, server), []),
+                    medians.get((client, server)),
+                    (low, high),
+                )
+        _legend(paper, bottom + 0.3, exact)
+        return paper.figure
+
+
+def _left_first(row: Row, side: Side) -> bool:
+    """Whether the other side noticed and ended the conversation before this one could: no hang."""
+    return any(one.side is side.other and one.exact for one in row.observations)
+
+
+def _cell(
+    paper: Sheet,
+    place: tuple[float, float, float, float],
+    of: Sequence[Row],
+    side: Side,
+    seen: Sequence[Observation],
+    middle: int | None,
+    span: tuple[float, float],
+) -> None:
+    x, y, across, down = place
+    fill, hatch, ink, lines, kind = "white", "", INK, ["–"], "absent"
+    good = [row for row in of if row.lost is None]
+    if middle is not None:
+        share = (math.log(max(1, middle)) - span[0]) / ((span[1] - span[0]) or 1.0)
+        colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
+        fill, kind = "#" + "".join(f"{round(255 * part):02x}" for part in colour), "time"
+        ink = "white" if share > 0.45 else INK
+        lines = duration(middle).split(" ", 1)
+    elif seen and all(_left_first(row, side) for row in good):
+        hatch, lines, kind = "....", ["cut off"] if across > 0.6 else ["cut", "off"], "cut"
+    elif seen:
+        hatch, kind = "////", "hang"
+        bound = min(one.ns for one in seen if not one.exact)
+        lines = ["≥ " + f"{bound / 1e9:.3g}", "s"] if bound >= 10**9 else ["≥", duration(bound)]
+    elif good:
+        fill, lines, kind = WASH, ["agreed"] if across > 0.55 else ["ok"], "agreed"
+    elif of:
+        lines, kind = ["lost"], "lost"
+    paper.axes.add_patch(
+        Rectangle((x, y), across, down, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, hatch_linewidth=0.5, zorder=1,
+                  gid=f"cell {kind}")
+    )  # fmt: skip
+    if len(lines) > 1 and wide(" ".join(lines), BODY) < across - 0.08:
+        lines = [" ".join(lines)]
+    start = y + down / 2 - line_height(BODY) * len(lines) / 2
+    if hatch:  # a field of white, so that the hatching leaves the words readable
+        space = max(wide(line, BODY) for line in lines) + 0.06
+        paper.axes.add_patch(
+            Rectangle((x + (across - space) / 2, start), space, line_height(BODY) * len(lines), fc="white",
+                      ec="none", zorder=2)
+        )  # fmt: skip
+    for number, line in enumerate(lines):
+        baseline = start + line_height(BODY) * (number + 0.76)
+        paper.text(x + across / 2, baseline, line, BODY, align="center", colour=ink)
+
+
+def _legend(paper: Sheet, y: float, exact: Sequence[int]) -> None:
+    x = MARGIN
+    steps = 24
+    if exact:
+        for step in range(steps):
+            share = step / (steps - 1)
+            colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
+            paper.axes.add_patch(Rectangle((x + step * 0.05, y), 0.05, 0.18, fc=colour, ec="none", zorder=1))
+        x += steps * 0.05 + 0.1
+        text = f"{duration(min(exact))} to {duration(max(exact))}, logarithmic"
+        paper.text(x, y + 0.14, text, BODY)
+        x += wide(text, BODY) + 0.35
+    items = (
+        ("////", "white", "hang: nothing before the deadline, a bound"),
+        ("....", "white", "cut off: the other side noticed and left first"),
+        ("", WASH, "agreed: the same protocol"),
+    )
+    for hatch, fill, text in items:
+        if x + 0.4 + wide(text, BODY) > WIDTH - MARGIN:
+            x, y = MARGIN, y + 0.28
+        paper.axes.add_patch(
+            Rectangle(
+                (x, y), 0.3, 0.18, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, hatch_linewidth=0.5, zorder=1
+            )
+        )
+        paper.text(x + 0.4, y + 0.14, text, BODY)
+        x += 0.4 + wide(text, BODY) + 0.35
+
+
+# --- pair by pair ---------------------------------------------------------------------------------------
+
+AXIS = "from the first wrong byte (without one, from the handshake); logarithmic"
+TICK = "logarithmic; a tick on a curve: trials that ended unnoticed (censored)"
+MARKS = {"error-reply": ("o", sheet.VERMILLION), "close": ("s", sheet.BLUE), "reset": ("^", sheet.GREEN)}
+ROW = 0.34
+
+
+def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None = None) -> Figure:
+    """Each client at each server: every trial, from the connection's view of that side.
+
+    One block a client, one line a server. A mark is a trial in which the side noticed, an arrow one in which
+    it had not when the trial ended. Raises ValueError without an observation.
+    """
+    clock = clock or best_clock(rows)
+    found = {pair: seen for pair, seen in _times(rows, side, clock).items() if seen}
+    if not found:
+        raise ValueError("no observation to draw")
+    pairs = sorted(found, key=lambda pair: (pair[0], pair[1]))
+    times = [one.ns for seen in found.values() for one in seen]
+    low = 10 ** math.floor(math.log10(max(1_000, min(times))))
+    high = 10 ** math.ceil(math.log10(max(times) * 1.5))
+    with sheet.settings():
+        space = WIDTH - 2 * MARGIN
+        title = wrap(f"How long until the {side} noticed, server by server", space, TITLE, 2)
+        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        clients = {pair[0]: cut(drawable(pair[0]), 1.9, LABEL) for pair in pairs}
+        servers = {pair[1]: cut(drawable(pair[1]), 1.7, BODY) for pair in pairs}
+        notes = {pair: _note(found[pair]) for pair in pairs}
+        second = MARGIN + 0.1 + max(wide(text, LABEL) for text in clients.values()) + 0.2
+        left = second + max(wide(text, BODY) for text in servers.values()) + 0.25
+        right = WIDTH - MARGIN - max(wide(text, BODY) for text in notes.values()) - 0.5
+        top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.2
+        bottom = top + ROW * len(pairs)
+        paper = Sheet(bottom + 1.05)
+        _head(paper, title, subtitle)
+
+        def across(ns: float) -> float:
+            return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)
+
+        ticks = [10**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+        every = math.ceil(0.66 * len(ticks) / max(0.7, right - left))
+        for number, tick in enumerate(ticks):
+            x = across(tick)
+            paper.line(x, top, x, bottom, colour=FAINT, weight=0.6)
+            if number % every == 0:
+                paper.text(x, bottom + 0.2, duration(tick), BODY, align="center")
+        paper.text(left, bottom + 0.42, AXIS,
+                   BODY, colour=PALE)  # fmt: skip
+        block = -1
+        for number, pair in enumerate(pairs):
+            y = top + ROW * (number + 0.5)
+            if number == 0 or pairs[number - 1][0] != pair[0]:
+                block += 1
+                paper.text(MARGIN + 0.1, y + 0.045, clients[pair[0]], LABEL)
+            if block % 2 == 0:
+                paper.band(MARGIN, y - ROW / 2, WIDTH - 2 * MARGIN, ROW, fill=WASH)
+            paper.text(second, y + 0.045, servers[pair[1]], BODY)
+            paper.text(WIDTH - MARGIN - 0.08, y + 0.045, notes[pair], BODY, align="right")
+            _trials(paper, found[pair], across, y)
+        _mark_legend(paper, bottom + 0.72)
+        return paper.figure
+
+
+def _note(seen: Sequence[Observation]) -> str:
+    if not any(one.exact for one in seen):
+        return f"not noticed: {duration(min(one.ns for one in seen), censored=True)}"
+    middle = median(seen).ns
+    noticed = sum(one.exact for one in seen)
+    return f"{noticed} of {len(seen)}, " + ("median not reached" if middle is None else duration(middle))
+
+
+def _trials(paper: Sheet, seen: Sequence[Observation], across: Callable[[float], float], y: float) -> None:
+    for number, one in enumerate(sorted(seen, key=lambda one: one.ns)):
+        at = y + 0.035 * (number % 3 - 1)
+        x = across(one.ns)
+        if one.exact:
+            shape, colour = MARKS[one.by or "close"]
+            paper.mark(x, at, shape, size=6.5, edge=colour, fill="none", weight=1.3, gid=f"exact {one.by}")
+        else:
+            paper.line(x, at - 0.05, x, at + 0.05, colour=INK, weight=1.2)
+            paper.arrow(x, x + 0.32, at, colour=INK, weight=1.0, gid="censored")
+
+
+def _mark_legend(paper: Sheet, y: float) -> None:
+    x = MARGIN
+    for by, (shape, colour) in MARKS.items():
+        paper.mark(x + 0.08, y - 0.04, shape, size=6.5, edge=colour, fill="none", weight=1.3)
+        text = by.replace("-", " ")
+        paper.text(x + 0.22, y, text, BODY)
+        x += 0.22 + wide(text, BODY) + 0.3
+    paper.line(x, y - 0.09, x, y + 0.01, colour=INK, weight=1.2)
+    paper.arrow(x, x + 0.32, y - 0.04, colour=INK, weight=1.0)
+    paper.text(x + 0.42, y, "not noticed by the end of the trial: longer, nobody saw how much", BODY)
+
+
+# --- curves ---------------------------------------------------------------------------------------------
+
+STYLES: tuple[tuple[str, object], ...] = tuple(
+    (colour, style)
+    for style in ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1, 1, 1, 1, 1)))
+    for colour in (INK, sheet.BLUE, sheet.VERMILLION, sheet.GREEN)
+)
+"""Twenty lines that differ: the dashes tell what the colours of a printed page do not."""
+
+
+def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None = None) -> Figure:
+    """The share of trials in which the side had noticed by each time: a panel a server, a curve a client.
+
+    A tick on a curve is a trial that ended unnoticed; the share is Kaplan and Meier's. Raises ValueError
+    without an observation.
+    """
+    clock = clock or best_clock(rows)
+    found = {pair: seen for pair, seen in _times(rows, side, clock).items() if seen}
+    if not found:
+        raise ValueError("no observation to draw")
+    clients = sorted({pair[0] for pair in found})
+    servers = sorted({pair[1] for pair in found})
+    style = {client: STYLES[number % len(STYLES)] for number, client in enumerate(clients)}
+    times = [one.ns for seen in found.values() for one in seen]
+    low = 10 ** math.floor(math.log10(max(1_000, min(times))) - 1e-9)
+    high = 10 ** math.ceil(math.log10(max(times)) + 0.1)
+    with sheet.settings():
+        space = WIDTH - 2 * MARGIN
+        title = wrap(f"Share of trials in which the {side} has noticed", space, TITLE, 2)
+        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        entries = {
+            server: [(client, cut(f"{drawable(client)}: {_note(found[client, server])}", 3.2, BODY))
+                     for client in clients if (client, server) in found]
+            for server in servers
+        }  # fmt: skip
+        right = WIDTH - MARGIN - 0.55 - max(wide(text, BODY) for one in entries.values() for _, text in one)
+        left = MARGIN + 0.55
+        heights = [max(1.5, line_height(BODY) * len(entries[server]) + 0.2) for server in servers]
+        top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.1
+        bottom = top + sum(heights) + 0.75 * len(servers)
+        paper = Sheet(bottom + 0.35)
+        _head(paper, title, subtitle)
+
+        def across(ns: float) -> float:
+            return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)
+
+        ticks = [10**power for power in range(round(math.log10(low)), round(math.log10(high)) + 1)]
+        every = math.ceil(0.66 * len(ticks) / max(0.7, right - left))
+        y = top
+        for server, tall in zip(servers, heights, strict=True):
+            y += 0.35
+            paper.text(left, y - 0.08, cut(drawable(server), 4.0, LABEL), LABEL)
+            base = y + tall
+            for number, tick in enumerate(ticks):
+                paper.line(across(tick), y, across(tick), base, colour=FAINT, weight=0.6)
+                if number % every == 0:
+                    paper.text(across(tick), base + 0.18, duration(tick), BODY, align="center")
+            for part, text in ((0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")):
+                level = base - part * tall
+                paper.line(left, level, right, level, colour=FAINT, weight=0.6)
+                paper.text(left - 0.08, level + 0.045, text, BODY, align="right")
+            for number, (client, text) in enumerate(entries[server]):
+                colour, dashes = style[client]
+                _curve(paper, curve(found[client, server]), across, (y, base), (right, colour, dashes))
+                at = y + line_height(BODY) * (number + 0.76)
+                paper.line(
+                    right + 0.12, at - 0.05, right + 0.45, at - 0.05, colour=colour, weight=1.8, style=dashes
+                )
+                paper.text(right + 0.52, at, text, BODY)
+            y = base + 0.4
+        paper.text(left, bottom + 0.12, TICK,
+                   BODY, colour=PALE)  # fmt: skip
+        return paper.figure
+
+
+def _curve(
+    paper: Sheet,
+    estimate: Curve,
+    across: Callable[[float], float],
+    between: tuple[float, float],
+    look: tuple[float, str, object],
+) -> None:
+    """One step curve as far as somebody looked, with a tick at each censored time."""
+    top, base = between
+    right, colour, dashes = look
+    xs, ys, level = [across(0)], [base], base
+    for ns, share in zip(estimate.ns, estimate.share, strict=True):
+        xs += [across(ns)] * 2
+        ys += [level, base - share * (base - top)]
+        level = ys[-1]
+    last = max([*estimate.ns, *estimate.censored_ns])
+    xs.append(min(right, across(last)))
+    ys.append(level)
+    paper.axes.add_line(Line2D(xs, ys, color=colour, lw=1.6, ls=dashes, zorder=3, gid="curve"))
+    for ns in estimate.censored_ns:
+        reached = [share for at, share in zip(estimate.ns, estimate.share, strict=True) if at <= ns]
+        at = base - (reached[-1] if reached else 0.0) * (base - top)
+        paper.mark(across(ns), at, "|", size=9, edge=colour, fill=colour, weight=1.4, gid="censored")
