@@ -15,7 +15,6 @@ from types import FrameType
 
 from dissect.app import terminal
 from dissect.capture import Capture, CaptureError, Conversations, Event, Frame, Opened, open_capture
-from dissect.capture.bulk import Bulk
 from dissect.dissection.reading import Dissected, dissect
 from dissect.dissection.verdict import Verdict
 
@@ -67,7 +66,7 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=_jobs,
+        type=job_count,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="processes that read a large file together (default: one a core, here %(default)s)",
@@ -77,7 +76,8 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _jobs(text: str) -> int:
+def job_count(text: str) -> int:
+    """A number of processes from the command line."""
     if not text.isdigit() or not 1 <= int(text) <= 64:
         raise ArgumentTypeError(f"{text!r} is no number of processes (1 to 64)")
     return int(text)
@@ -224,6 +224,8 @@ class Captures:
             self._say(terminal.Unusable(f"{missing} in {where}", source=readable[0]))
 
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
+        from dissect.capture.bulk import Bulk  # numpy is slow to import
+
         conversations = Conversations()
         bulk = Bulk(conversations, self._share)
         first = self._share[0] == 0  # of several that read the same, one says what is wrong with it

@@ -23,6 +23,7 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 COMMANDS = {
     "verdict": "who spoke what in each conversation, who noticed, after how long and how many bytes",
+    "scan": "the verdicts of many captures, as Parquet files",
     "show": "the messages, gaps and violations of each conversation, in order",
     "render": "the screens of VNC sessions, rebuilt from the stream, as PNG files",
     "replay": "play the recorded client again at a live server, and compare the answers",

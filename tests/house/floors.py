@@ -37,8 +37,9 @@ LIBRARIES = {
     "zstandard": ("dissect.capture.packed",),
     "matplotlib": ("dissect.timing",),
     "scipy": ("dissect.timing.estimators",),
-    "pyarrow": ("dissect.timing.results",),
+    "pyarrow": ("dissect.timing.results", "dissect.app.scanning"),
     "numpy": ("dissect.timing", "dissect.rfb.pixels", "dissect.capture.bulk", "dissect.capture.files"),
+    "fsspec": ("dissect.app.scanning",),
     "PIL": ("dissect.rfb.pixels",),  # JPEG and PNG rectangles, and the pictures that are written
     "cryptography": ("dissect.replay", "dissect.lab"),
     "tomli_w": ("dissect.lab.collection",),

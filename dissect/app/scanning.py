@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many captures into a folder of Parquet files: one file a capture, one row a conversation.
+
+A capture that cannot be read, and what is wrong inside one, is a row too: `error` says it, and the columns of
+the conversation are null. A Parquet file appears only when it is complete, named after its capture, that
+one's size and time: so what was done is not done again, and what has changed is.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dissect.app.terminal import Unusable
+from dissect.capture import CaptureError, Conversations, open_capture
+from dissect.capture.bulk import Bulk
+from dissect.dissection.reading import dissect
+
+NAMES = re.compile(r"\.(pcap|pcapng|cap|dmp)\d*(\.(gz|xz|zst|lz4|bz2))?$", re.IGNORECASE)
+"""Names that are taken for captures where a folder is walked; a file that is named is always taken."""
+
+BATCH = 4096
+"""Rows that are kept before they are written."""
+
+DETECTION = ("ns", "censored", "by", "bytes", "after_close")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A capture to scan: its path or URL, and what tells that it is still the same."""
+
+    name: str
+    size: int
+    changed: str
+
+    @property
+    def part(self) -> str:
+        """The name of its Parquet file."""
+        digest = hashlib.sha256(f"{self.name}\0{self.size}\0{self.changed}".encode()).hexdigest()[:20]
+        return f"{digest}.parquet"
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What became of a capture: rows of conversations; what was wrong; whether it had been done before."""
+
+    name: str
+    conversations: int
+    error: str | None = None
+    before: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `scan --json`."""
+        return {
+            "capture": self.name,
+            "conversations": self.conversations,
+            "error": self.error,
+            "before": self.before,
+        }
+
+
+def sources(paths: Iterable[str]) -> list[Source]:
+    """The captures that paths, folders, patterns and URLs stand for, each once, in a fixed order.
+
+    Raises `Unusable` where one stands for nothing.
+    """
+    found: dict[str, Source] = {}
+    for path in paths:
+        before = len(found)
+        for source in _remote(path) if "://" in path else _local(path):
+            found.setdefault(source.name, source)
+        if len(found) == before and not any(name == path for name in found):
+            raise Unusable("no capture there", source=path)
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def _local(path: str) -> Iterator[Source]:
+    if Path(path).is_dir():
+        names = [
+            str(Path(folder) / file)
+            for folder, _, files in os.walk(path)
+            for file in files
+            if NAMES.search(file)
+        ]
+    elif Path(path).exists():
+        names = [path]
+    else:
+        names = [name for name in glob.glob(path, recursive=True) if Path(name).is_file()]  # noqa: PTH207
+    for name in names:
+        try:
+            status = Path(name).stat()
+        except OSError:
+            yield Source(name, 0, "")  # reading it will say what is wrong
+        else:
+            yield Source(name, status.st_size, str(status.st_mtime_ns))
+
+
+def _remote(url: str) -> Iterator[Source]:
+    fsspec = _needed("fsspec")
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        if glob.has_magic(path):
+            names = system.glob(path)
+        elif system.isdir(path):
+            names = [name for name in system.find(path) if NAMES.search(name)]
+        else:
+            names = [path] if system.exists(path) else []
+        for name in names:
+            details = system.info(name)
+            told = details.get("ETag") or details.get("mtime") or details.get("LastModified") or ""
+            yield Source(system.unstrip_protocol(name), int(details.get("size") or 0), str(told))
+    except (OSError, ValueError, ImportError) as error:
+        raise Unusable(f"cannot be listed: {error}", source=url) from None
+
+
+def _needed(package: str) -> Any:
+    from importlib import import_module
+
+    try:
+        if package == "fsspec":
+            return import_module("fsspec")
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
+    except ImportError:
+        raise Unusable(f"scan needs the package {package} (pip install 'firstbyte[scan]')") from None
+
+
+def scan(wanted: list[Source], folder: Path, jobs: int, tell: Callable[[Scanned], None]) -> None:
+    """Scan captures into `folder`, `jobs` at a time; `tell` is called for each as it is done."""
+    _needed("pyarrow")
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.unfinished"):
+        left.unlink()
+    todo = []
+    for source in wanted:
+        if (folder / source.part).exists():
+            tell(Scanned(source.name, _count(folder / source.part), before=True))
+        else:
+            todo.append(source)
+    if jobs == 1 or len(todo) < 2:
+        for source in todo:
+            tell(scan_one(source, folder))
+        return
+    # Arrow keeps threads, which a forked process would miss.
+    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+        for scanned in pool.map(scan_one, todo, [folder] * len(todo)):
+            tell(scanned)
+
+
+def scan_one(source: Source, folder: Path) -> Scanned:
+    """Scan one capture into its Parquet file. Its errors are rows; those of `folder` are raised."""
+    arrow = _needed("pyarrow")
+    schema = _schema(arrow)
+    target = folder / source.part
+    unfinished = target.with_suffix(".unfinished")
+    count = 0
+    error: str | None = None
+    with arrow.parquet.ParquetWriter(unfinished, schema) as writer:
+        rows: list[dict[str, Any]] = []
+        for row in _rows(source):
+            count += row["error"] is None
+            error = error or row["error"]
+            rows.append(row)
+            if len(rows) >= BATCH:
+                writer.write_table(arrow.Table.from_pylist(rows, schema))
+                rows.clear()
+        writer.write_table(arrow.Table.from_pylist(rows, schema))
+    unfinished.rename(target)
+    return Scanned(source.name, count, error)
+
+
+def _rows(source: Source) -> Iterator[dict[str, Any]]:
+    empty = dict.fromkeys(COLUMNS)
+    try:
+        stream = _open(source)
+        capture = open_capture(source.name if stream is None else stream, source.name)
+    except CaptureError as error:
+        yield {**empty, "capture": source.name, "error": f"at byte {error.offset}: {error.reason}"}
+        return
+    except (OSError, ValueError, ImportError) as error:
+        yield {**empty, "capture": source.name, "error": str(error)}
+        return
+    bulk = Bulk(Conversations())
+    with capture:
+
+        def events() -> Iterator[Any]:
+            yield from bulk.read(capture)
+            yield from bulk.finish(capture, capture.end_ns)
+
+        for dissected in dissect(events(), records=False):
+            row = dissected.verdict.to_json(source.name)
+            for side in ("server", "client"):
+                seen = row.pop(f"{side}_detect") or {}
+                row.update({f"{side}_detect_{name}": seen.get(name) for name in DETECTION})
+            for name in ("first_speaker", "detected_first"):
+                row[name] = None if row[name] is None else str(row[name])
+            row["session"] = None if row["session"] is None else json.dumps(row["session"])
+            yield {**row, "error": None}
+    for problem in capture.problems:
+        yield {**empty, "capture": source.name, "error": f"at byte {problem.offset}: {problem.reason}"}
+    if stream is not None:
+        stream.close()
+
+
+def _open(source: Source) -> BinaryIO | None:
+    """A stream of what a URL names; None for a path."""
+    if "://" not in source.name:
+        return None
+    system, path = _needed("fsspec").core.url_to_fs(source.name)
+    stream: BinaryIO = system.open(path, "rb")
+    return stream
+
+
+_TEXT = (
+    "capture",
+    "client",
+    "server",
+    "first_speaker",
+    "client_spoke",
+    "server_spoke",
+    "verdict",
+    "detected_first",
+    "reason",
+    "roles_from",
+    "session",  # as JSON
+    "error",
+)
+_NUMBERS = ("conversation", "start_ns")
+_KINDS = {"ns": "int64", "bytes": "int64", "censored": "bool_", "after_close": "bool_", "by": "string"}
+COLUMNS = {
+    **dict.fromkeys(_TEXT, "string"),
+    **dict.fromkeys(_NUMBERS, "int64"),
+    "reversed": "bool_",
+    **{f"{side}_detect_{name}": _KINDS[name] for side in ("server", "client") for name in DETECTION},
+}
+"""Columns of the Parquet files and their Arrow types; those of `verdict --json`, with `error`."""
+
+
+def _schema(arrow: Any) -> Any:
+    return arrow.schema([(name, getattr(arrow, kind)()) for name, kind in COLUMNS.items()])
+
+
+def _count(path: Path) -> int:
+    """Conversations in a Parquet file."""
+    with _needed("pyarrow").parquet.ParquetFile(path) as file:
+        rows = file.read(columns=["conversation"], use_threads=False)
+    return int(rows.num_rows - rows.column("conversation").null_count)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`firstbyte scan`: each conversation of many captures a row; what fails is a row; it can be resumed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dissect.app import main as app
+from dissect.app import scanning
+from dissect.app.scanning import COLUMNS, NAMES, Source, scan_one, sources
+from tests.app.captures import CURE, FAST, HANG, write
+
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for path in sorted(folder.glob("*.parquet")):
+        rows += parquet.read_table(path).to_pylist()
+    return sorted(rows, key=lambda row: (row["capture"], row["conversation"] is None, row["conversation"]))
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "one.pcapng", CURE, FAST)
+    plain = write(folder / "deep" / "two.pcapng", HANG)
+    (folder / "deep" / "three.pcap.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    (folder / "bad.pcap").write_bytes(b"this is no capture\n")
+    (folder / "cut.pcap0").write_bytes((folder / "one.pcapng").read_bytes()[:-40])
+    (folder / "readme.txt").write_text("not taken")
+    return folder
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_rows_are_those_of_verdict(
+    captures: Path, tmp_path: Path, jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert app.main(["scan", str(captures), "-o", str(out), "--jobs", jobs]) == app.PASS
+    told = capsys.readouterr()
+    assert told.out == f"6 conversations in 5 captures, 2 with errors: {out}\n"
+    assert "bad.pcap: at byte 0: not a capture but text" in told.err
+    rows = table(out)
+    assert all(list(row) == list(COLUMNS) for row in rows)
+    names = [
+        str(captures / name) for name in ("one.pcapng", "deep/two.pcapng", "deep/three.pcap.gz", "cut.pcap0")
+    ]
+    assert app.main(["verdict", "--json", *names]) == app.PASS
+    expected = []
+    for line in capsys.readouterr().out.splitlines():
+        row = json.loads(line)
+        for side in ("server", "client"):
+            seen = row.pop(f"{side}_detect") or {}
+            row.update({f"{side}_detect_{name}": seen.get(name) for name in scanning.DETECTION})
+        row["session"] = None if row["session"] is None else json.dumps(row["session"])
+        expected.append({**row, "error": None})
+    found = [row for row in rows if row["error"] is None]
+    assert found == sorted(expected, key=lambda row: (row["capture"], row["conversation"]))
+    errors = {Path(row["capture"]).name: row for row in rows if row["error"] is not None}
+    assert set(errors) == {"bad.pcap", "cut.pcap0"}
+    assert errors["bad.pcap"]["verdict"] is None
+    assert "the file is cut" in errors["cut.pcap0"]["error"]
+
+
+def test_what_was_done_is_not_done_again(
+    captures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = ["scan", str(captures), "-o", str(out), "--json", "--jobs", "1"]
+    calls: list[str] = []
+
+    def stops(source: Source, folder: Path) -> scanning.Scanned:
+        calls.append(source.name)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return scan_one(source, folder)
+
+    monkeypatch.setattr(scanning, "scan_one", stops)
+    assert app.main(words) == app.INTERRUPTED
+    assert len(list(out.glob("*.parquet"))) == 2
+    (out / "leftover.unfinished").write_bytes(b"of a run that was killed")
+    capsys.readouterr()
+    calls.clear()
+
+    def goes_on(source: Source, folder: Path) -> scanning.Scanned:
+        calls.append(source.name)
+        return scan_one(source, folder)
+
+    monkeypatch.setattr(scanning, "scan_one", goes_on)
+    assert app.main(words) == app.PASS
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sum(one["before"] for one in told) == 2
+    assert len(calls) == 3
+    assert sum(one["conversations"] for one in told) == 6
+    assert not list(out.glob("*.unfinished"))
+    write(captures / "one.pcapng", CURE, FAST, HANG)  # changed: done anew
+    calls.clear()
+    assert app.main(words) == app.PASS
+    assert calls == [str(captures / "one.pcapng")]
+
+
+def test_patterns_and_urls(captures: Path) -> None:
+    one = str(captures / "one.pcapng")
+    assert [source.name for source in sources([str(captures / "*.pcapng"), one])] == [one]
+    deep = sources([str(captures / "**" / "*.pcap.gz")])
+    assert [Path(source.name).name for source in deep] == ["three.pcap.gz"]
+    urls = sources([f"file://{captures}"])
+    assert len(urls) == 5
+    assert all(source.name.startswith("file://") for source in urls)
+    assert len(sources([f"file://{captures}/*.pcapng"])) == 1
+
+
+def test_a_url_is_read(captures: Path, tmp_path: Path) -> None:
+    (source,) = sources([f"file://{captures}/one.pcapng"])
+    assert scan_one(source, tmp_path).conversations == 2
+    assert {row["capture"] for row in table(tmp_path)} == {f"file://{captures}/one.pcapng"}
+    gone = Source(f"file://{captures}/gone.pcap", 1, "")
+    assert scan_one(gone, tmp_path).error
+
+
+def test_nothing_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (str(tmp_path), str(tmp_path / "none*.pcap"), f"file://{tmp_path}/none.pcap", "nonsense://x"):
+        assert app.main(["scan", path, "-o", str(tmp_path / "out")]) == app.UNUSABLE
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_missing_package_is_named(
+    captures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    assert app.main(["scan", str(captures), "-o", str(tmp_path / "out")]) == app.UNUSABLE
+    assert "pip install 'firstbyte[scan]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("a.pcap", True),
+        ("a.PCAPNG", True),
+        ("a.pcap12", True),
+        ("a.cap.zst", True),
+        ("a.txt", False),
+        ("pcap", False),
+    ],
+)
+def test_names_in_folders(name: str, taken: bool) -> None:
+    assert bool(NAMES.search(name)) is taken
