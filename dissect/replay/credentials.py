@@ -84,7 +84,10 @@ def spice_ticket(public_key: bytes, password: str | bytes = b"") -> bytes:
         raise CredentialError(f"the server's public key ({public_key[:8].hex()}…) cannot be read") from None
     if not isinstance(key, RSAPublicKey) or key.key_size != TICKET_BYTES * 8:
         raise CredentialError(f"the server's public key is not RSA of {TICKET_BYTES * 8} bits")
-    return key.encrypt(plain + b"\0", oaep())
+    try:
+        return key.encrypt(plain + b"\0", oaep())
+    except ValueError:  # a modulus that is none
+        raise CredentialError(f"the server's public key ({public_key[:8].hex()}…) cannot be used") from None
 
 
 def oaep() -> OAEP:

@@ -60,6 +60,20 @@ def test_what_cannot_be_computed_is_one_clear_line() -> None:
         assert "\n" not in str(raised.value)
 
 
+def test_a_key_whose_modulus_is_none_is_said_to_be_unusable() -> None:
+    """Every modulus is odd; a damaged one is found only when it is used."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    public = rsa.generate_private_key(65537, 1024).public_key()
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    modulus = public.public_numbers().n
+    even = der.replace(modulus.to_bytes(128, "big"), (modulus - 1).to_bytes(128, "big"))
+    assert even != der
+    with pytest.raises(CredentialError, match="cannot be (used|read)"):
+        spice_ticket(even, "x")
+
+
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
         monkeypatch.setitem(sys.modules, name, None)
