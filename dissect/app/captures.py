@@ -180,7 +180,7 @@ class Captures:
                 else:
                     yield from self._group(group, progress)
         if self._failure is not None:
-            if not self._found and not self.interrupted:
+            if not self._found and not self.interrupted and self._share[1] == 1:
                 raise self._failure
             self._say(None)
 
@@ -201,10 +201,15 @@ class Captures:
         ]
         size = sum(Path(name).stat().st_size for name in names)
         show = _Shower(f"{len(names)} captures" if len(names) > 1 else names[0], size, progress)
+        in_these = 0
         for name, dissected in read_together(parts, show):
             progress.clear()
-            self._found += 1
+            in_these += 1
             yield name, dissected
+        self._found += in_these
+        if not in_these:
+            where = "this capture" if len(names) == 1 else "these captures"
+            self._say(terminal.Unusable(f"no TCP conversation in {where}", source=names[0]))
 
     def _group(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
         """Captures that are one."""
@@ -218,7 +223,7 @@ class Captures:
             in_these += 1
             yield self._opened.pop(dissected.conversation.index), dissected
         self._found += in_these
-        if not in_these and readable:
+        if not in_these and readable and self._share[1] == 1:
             missing = "no TCP conversation" if self._only is None else f"no conversation {self._only}"
             where = "this capture" if len(names) == 1 else "these captures"
             self._say(terminal.Unusable(f"{missing} in {where}", source=readable[0]))

@@ -21,6 +21,7 @@ from dissect.dissection.reading import Dissected
 from tests.app.captures import CURE, FAST, HANG, write
 from tests.capture import build
 from tests.capture.test_bulk import ethernet, interleaved
+from tests.dissection.conversations import Step
 
 
 @pytest.fixture
@@ -85,6 +86,24 @@ def test_the_selected_packets_are_the_same(
     monkeypatch.setattr(room, "LARGE", 0)
     answers(capfd, str(capture), "--jobs", "2", "--verdict", "wrong-protocol", "-w", str(two))
     assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize("steps", [[CURE], []])
+def test_a_share_may_be_empty(
+    tmp_path: Path,
+    steps: list[list[Step]],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One conversation, or none: what one process says, two say, and no more."""
+    monkeypatch.setattr(room, "LARGE", 0)
+    path = str(write(tmp_path / "x.pcapng", *steps))
+    told = []
+    for jobs in ("1", "3"):
+        code = app.main(["verdict", "--json", path, "--jobs", jobs])
+        told.append((code, *capfd.readouterr()))
+    assert told[0] == told[1]
+    assert told[0][0] == (app.PASS if steps else app.UNUSABLE)
 
 
 def test_small_captures_pipes_and_compressed_ones_are_read_by_one(tmp_path: Path) -> None:
