@@ -51,9 +51,11 @@ def run(args: Namespace) -> int:
         jobs=args.jobs,
     )
     wanted = Wanted(args.host, args.port, args.verdict)
-    chosen = extract.Chosen(merge=args.merge)
+    chosen = None if args.write is None else extract.Chosen(merge=args.merge)
     code = _print(captures, wanted, chosen, args)
-    if args.write is not None:
+    if chosen is not None and captures.interrupted:
+        terminal.complain("interrupted: no packets were written", source=args.write)
+    elif chosen is not None:
         frames = extract.write(args.write, args.captures, chosen, keep)
         terminal.complain(
             f"{terminal.plural(frames, 'packet')} of {terminal.plural(len(chosen), 'conversation')} written",
@@ -62,7 +64,7 @@ def run(args: Namespace) -> int:
     return code
 
 
-def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen, args: Namespace) -> int:
+def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, args: Namespace) -> int:
     rows: list[tuple[str, Verdict]] = []
     # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
     at_once = not _is_file(sys.stdout)
@@ -71,7 +73,8 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen, args: Nam
         verdict = dissected.verdict
         if not wanted(verdict):
             continue
-        chosen.add(name, dissected.conversation)
+        if chosen is not None:
+            chosen.add(name, dissected.conversation)
         unfinished = captures.interrupted and dissected.open
         partial += unfinished
         if args.json:
