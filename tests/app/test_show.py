@@ -11,10 +11,13 @@ import pytest
 
 from dissect.app import main as app
 from dissect.app.commands.show import summary
+from dissect.replay.credentials import spice_ticket
 from dissect.stream import Side
 from tests.app.captures import CURE, START, write
 from tests.dissection.conversations import GREETING, MS, Step
 from tests.dissection.test_spice_links import MAIN, steps
+from tests.spice.examples import TICKET
+from tests.spice.test_ticket import PUBLIC, form
 
 C, S = Side.CLIENT, Side.SERVER
 
@@ -141,3 +144,34 @@ def test_a_session_is_one_timeline(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_no_session_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["show", "--sessions", str(write(tmp_path / "x.pcapng", CURE))]) == 3
     assert "no SPICE session" in capsys.readouterr().err
+
+
+def test_the_password_of_a_ticket_with_the_servers_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ticket = spice_ticket(PUBLIC, "pass\x1b[31mword")
+    said = [
+        (side, what.replace(TICKET, ticket) if isinstance(what, bytes) else what, at)
+        for side, what, at in MAIN
+    ]
+    capture = str(write(tmp_path / "ticket.pcapng", said))
+    key = tmp_path / "key.pem"
+    key.write_bytes(form())
+    found = records(capsys, "--ticket-key", str(key), capture)
+    (fields,) = [r["fields"] for r in found if r["name"] == "SpiceLinkEncryptedTicket"]
+    assert fields == {"encrypted_data": "hidden (128 bytes)", "password": "pass\x1b[31mword"}
+    assert app.main(["show", "--sessions", "--ticket-key", str(key), capture]) == 0
+    assert "password=pass\\x1b[31mword" in capsys.readouterr().out
+    other = str(write(tmp_path / "other.pcapng", MAIN))
+    found = records(capsys, "--ticket-key", str(key), other)
+    (fields,) = [r["fields"] for r in found if r["name"] == "SpiceLinkEncryptedTicket"]
+    assert "not for this key" in fields["password_unknown"]
+
+
+def test_a_key_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capture = str(write(tmp_path / "x.pcapng", CURE))
+    key = tmp_path / "key.pem"
+    assert app.main(["show", "--ticket-key", str(key), capture]) == 2
+    key.write_bytes(b"nothing")
+    assert app.main(["show", "--ticket-key", str(key), capture]) == 2
+    assert "not an RSA private key" in capsys.readouterr().err

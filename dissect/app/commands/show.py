@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 from dissect.app import terminal
@@ -12,6 +13,7 @@ from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import tie
+from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
@@ -44,6 +46,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--wide", action="store_true", help="print all of a message's fields, on several lines"
     )
     parser.add_argument(
+        "--ticket-key",
+        metavar="FILE",
+        help="the SPICE server's private key (PEM or DER): print the passwords of the tickets made for it",
+    )
+    parser.add_argument(
         "--sessions",
         action="store_true",
         help="print each SPICE session as one timeline of all its channels, and nothing else",
@@ -53,10 +60,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the records; 0 where at least one conversation was found."""
+    key = None if args.ticket_key is None else _key(args.ticket_key)
     if args.sessions:
-        return _sessions(args)
+        return _sessions(args, key)
     first = True
     for name, dissected in read_captures([args.capture], only=args.conversation):
+        _decrypt(dissected, key)
         if args.json:
             for record in dissected.records:
                 print(json.dumps(to_json(name, dissected, record, secrets=args.secrets)))
@@ -85,9 +94,33 @@ def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool
     }
 
 
-def _sessions(args: Namespace) -> int:
+def _key(name: str) -> PrivateKey:
+    """The key in a file."""
+    try:
+        return PrivateKey.read(Path(name).read_bytes())
+    except OSError as error:
+        raise terminal.Unusable(f"{name}: {error.strerror}") from None
+    except NotAKey as error:
+        raise terminal.Unusable(f"{name}: {error}") from None
+
+
+def _decrypt(dissected: Dissected, key: PrivateKey | None) -> None:
+    """Put the password beside each ticket, or why it is not found."""
+    for record in dissected.records if key is not None else ():
+        if isinstance(record, Message) and record.name == "SpiceLinkEncryptedTicket" and record.parts:
+            assert key is not None
+            try:
+                word = key.password(record.raw).decode("utf-8", "backslashreplace")
+                record.extra = {**record.extra, "password": word}
+            except NotDecrypted as error:
+                record.extra = {**record.extra, "password_unknown": str(error)}
+
+
+def _sessions(args: Namespace, key: PrivateKey | None) -> int:
     """Print the SPICE sessions, each as one timeline; 3 where there is none."""
     found = list(read_captures([args.capture], only=args.conversation))
+    for _, dissected in found:
+        _decrypt(dissected, key)
     by_index = {dissected.conversation.index: dissected for _, dissected in found}
     groups = tie(dissected.verdict for _, dissected in found)
     for number, group in enumerate(groups):
@@ -206,6 +239,8 @@ def _rows(dissected: Dissected, args: Namespace) -> list[list[str | Cell]]:
 def _words(record: Record, args: Namespace) -> str:
     """The few words that matter, or all fields where more was asked for."""
     if isinstance(record, Message) and not (args.wide or args.secrets):
+        if found := {name: value for name, value in record.extra.items() if name.startswith("password")}:
+            return summary(found)
         return detail(record)
     return summary(record.fields(secrets=args.secrets))
 
