@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -41,22 +42,33 @@ WAYS = {
 EARLY = Options(early_prefix_ns=0)
 
 
+Key = tuple[str, str | None, tuple[str, ...]]
+"""A server's name, its password, and more arguments."""
+
+
 class Servers:
-    """Real servers by name and password, each started when it is first asked for."""
+    """Real servers by name, password and arguments, each started when it is first asked for."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.running: dict[tuple[str, str | None], Running] = {}
+        self.running: dict[Key, Running] = {}
 
-    def get(self, name: str, password: str | None = None) -> Running:
-        key = name, password
+    def get(self, name: str, password: str | None = None, arguments: tuple[str, ...] = ()) -> Running:
+        key = name, password, arguments
         if key not in self.running:
-            self.running[key] = self.start(name, password)
+            self.running[key] = self.start(*key)
         return self.running[key]
 
-    def start(self, name: str, password: str | None = None) -> Running:
+    def start(self, name: str, password: str | None = None, arguments: tuple[str, ...] = ()) -> Running:
         # Failed handshakes are what is tested here; the default counts them and gives up on the address.
-        return self.lab.start("xtigervnc-patient" if name == "xtigervnc" else name, password=password)
+        patient = "xtigervnc-patient" if name == "xtigervnc" else name
+        return self.lab.start(patient, password=password, arguments=arguments)
+
+
+def arguments_of(entry: dict[str, Any]) -> tuple[str, ...]:
+    """What the recorded server was started with besides what it always is."""
+    words = [word for word in shlex.split(entry["command"]) if word.startswith("--server-args=")]
+    return tuple(shlex.split(words[0].partition("=")[2])) if words else ()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +147,7 @@ def test_right_protocol_recordings_pass_against_their_own_server(servers: Server
         ways = dict(WAYS, early=EARLY) if server != "qemu-spice" else WAYS
         for name, way in ways.items():
             start = servers.start if changes_the_screen(plans) else servers.get
-            running = start(server, entry.get("password"))
+            running = start(server, entry.get("password"), arguments_of(entry))
             for result in replay(plans, running, options(entry, way)):
                 if result.outcome is Outcome.PASS:
                     passed += 1
