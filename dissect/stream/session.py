@@ -304,6 +304,10 @@ class Session(ABC):
         """Why `flow` cannot be read after a gap at a place that no length bridges; None where it can."""
         return f"follows a gap of {size} bytes"
 
+    def after_violation(self, flow: Flow, at: int) -> str | None:
+        """Why `flow` is not read after a violation at byte `at` of its stream; None where it is."""
+        return f"follows a violation at byte {at}"
+
     # --- what users call
 
     def feed(self, side: Side, data: bytes | bytearray | memoryview, now: int) -> list[Record]:
@@ -486,12 +490,12 @@ class Session(ABC):
             self.enter(state)
 
     def _violate(self, flow: Flow, wrong: Wrong, out: list[Record]) -> None:
-        """Report what a reader found wrong; `flow` is not read after that."""
+        """Report what a reader found wrong; `after_violation` says whether `flow` is read after that."""
         at = flow.offset + wrong.at
         now = flow.times(min(wrong.at + 1, len(flow.buffer)))[1]
         name = wrong.name or (flow.reader and flow.reader.name) or NOT_DECODED
         out.append(Violation(flow.side, self.protocol, name, at, 0, now, self.state, wrong.why))
-        flow.lost = f"follows a violation at byte {at}"
+        flow.lost = self.after_violation(flow, at)
         flow.idle()
 
     def _name(self, flow: Flow) -> str:
