@@ -106,7 +106,7 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
     try:
         return (yield from _read_from_client(session, flow))
     except NotRead as cause:
-        session.astray[Side.CLIENT] = cause.why
+        session.stray(Side.CLIENT, cause.why)
     return (yield from _seek(session, flow))
 
 
@@ -140,7 +140,7 @@ def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
     try:
         return (yield from _read_from_server(session, flow))
     except NotRead as cause:
-        session.astray[Side.SERVER] = cause.why
+        session.stray(Side.SERVER, cause.why)
     return (yield from _seek(session, flow))
 
 
@@ -563,8 +563,22 @@ class RfbSession(Session):
             return why
         if flow.side is Side.CLIENT:
             self.doubt = f"no SetPixelFormat in the {size} bytes of the client that were lost"
-        self.astray[flow.side] = why
+        self.stray(flow.side, why)
         return None
+
+    def after_violation(self, flow: Flow, at: int) -> str | None:
+        """As after a gap: what follows can be read where its beginning is found."""
+        why = f"follows a violation at byte {at}"
+        if self.state != "messages":
+            return why
+        self.stray(flow.side, why)
+        return None
+
+    def stray(self, side: Side, why: str) -> None:
+        """The next message of `side` must be searched for, because `why`."""
+        self.astray[side] = why
+        if side is Side.CLIENT and self.doubt is None:
+            self.doubt = f"no SetPixelFormat since the client is not read any further ({why})"
 
     def missed(self, side: Side, name: str) -> None:
         """A lost SetPixelFormat leaves the sizes of pixels unknown."""

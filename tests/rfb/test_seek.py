@@ -122,6 +122,14 @@ def test_after_an_encoding_that_is_not_framed_the_next_update_is_read() -> None:
     assert it.over() == []
 
 
+def test_after_a_violation_the_next_update_is_read() -> None:
+    it = asked(0, 7)
+    told = it.server(update(rect(2, 2, 7, b"\xf0")), b"more of it")
+    assert "Tight compression-control 0xf0 is invalid" in told[0]
+    assert it.server(update(RAW))[1:] == ["server FramebufferUpdate"]
+    assert it.over() == []
+
+
 def test_noise_is_never_read() -> None:
     random_ = random.Random(1)
     for _ in range(50):
