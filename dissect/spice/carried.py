@@ -28,6 +28,10 @@ UNIT_LIMIT = 1 << 24
 """Bytes of one unit that are kept at most (16 MiB); a larger one is passed over by its size."""
 
 
+SMALL = 1024
+"""Bytes up to which pieces are put together at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One whole unit: its size, and its bytes unless it was too large to keep (then its header only)."""
@@ -68,7 +72,7 @@ class Inner:
             if total is None:
                 wanted = head(count)
                 piece = data[at : at + wanted - have]
-                pieces, have, at = (pieces, piece), have + len(piece), at + len(piece)
+                pieces, have, at = _added(pieces, piece), have + len(piece), at + len(piece)
                 if have < wanted:
                     break
                 header = _joined(pieces)
@@ -77,7 +81,7 @@ class Inner:
             have, at = have + len(piece), at + len(piece)
             kept = total <= UNIT_LIMIT
             if kept and piece:
-                pieces = pieces, piece
+                pieces = _added(pieces, piece)
             if have == total:
                 units.append(Unit(total, _joined(pieces), kept))
                 pieces, have, total, count = None, 0, None, count + 1
@@ -93,6 +97,13 @@ class Inner:
         if not self.have:
             return None
         return f"{self.have} of {self.total} bytes" if self.total is not None else f"{self.have} bytes"
+
+
+def _added(pieces: Pieces, piece: bytes) -> Pieces:
+    """The pieces and one more; small ones are put together, so that a byte at a time costs no more memory."""
+    if pieces is not None and len(pieces[1]) + len(piece) <= SMALL:
+        return pieces[0], pieces[1] + piece
+    return pieces, piece
 
 
 def _joined(pieces: Pieces) -> bytes:

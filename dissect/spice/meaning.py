@@ -8,7 +8,7 @@ message, by `Found.after`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,10 @@ from dissect.stream.side import Side
 if TYPE_CHECKING:
     from dissect.spice.session import SpiceSession
 
+SLICE = 1 << 16
+"""Bytes of an inner stream that are taken apart at once."""
+SHOWN = 256
+"""Units of an inner stream that are shown of one message, and violations reported of them, at most."""
 REMEMBERED = 1 << 16
 """Images and palettes that are remembered at most, the oldest forgotten first."""
 
@@ -64,6 +68,41 @@ class Found:
     extra: dict[str, Any] = field(default_factory=dict)
     violations: list[tuple[int, str]] = field(default_factory=list)
     after: list[Callable[[], object]] = field(default_factory=list)
+
+    def wrong(self, at: int, why: str) -> None:
+        """A violation in an inner stream, unless there are many already."""
+        if len(self.violations) < SHOWN:
+            self.violations.append((at, why))
+
+
+@dataclass(slots=True)
+class Shown:
+    """The units of an inner stream that one message completes, as they are shown."""
+
+    units: list[dict[str, Any]] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, described: dict[str, Any]) -> None:
+        """One more, or only its number where there are enough."""
+        if len(self.units) < SHOWN:
+            self.units.append(described)
+        else:
+            self.more += 1
+
+    def into(self, extra: dict[str, Any], kind: str, inner: carried.Inner) -> None:
+        """Put them among a message's fields, and how much of the next has come."""
+        if self.units:
+            extra[kind] = self.units
+        if self.more:
+            extra[f"{kind}_not_shown"] = self.more
+        if inner.pending:
+            extra[f"{kind}_pending"] = inner.pending
+
+
+def slices(data: bytes) -> Iterator[bytes]:
+    """`data` in pieces of a size that bounds what is kept of it at once."""
+    for start in range(0, len(data), SLICE):
+        yield data[start : start + SLICE]
 
 
 Reader = Callable[["SpiceSession", Side, Values, int, int, Found], None]
@@ -220,27 +259,25 @@ def _agent_data(
     if inner.lost is not None:
         found.extra["agent"] = f"not decoded: {inner.lost}"
         return
-    inner, units = inner.take(data, lambda count: agent.HEADER_SIZE, _agent_size)
-    found.after.append(lambda: memory.agent.update({side: inner}))
     capabilities = dict(memory.agent_capabilities)
-    shown = []
-    for unit in units:
-        shared = capabilities.get(side, frozenset()) & capabilities.get(side.other, frozenset())
-        head = agent.VDAgentMessage.layout().decode(unit.raw)[0]
-        cls = agent.described_by(head["type"], shared)
-        if head["protocol"] != agent.PROTOCOL:
-            found.violations.append((at, f"the agent's protocol is {head['protocol']}, not {agent.PROTOCOL}"))
-        elif cls is None:
-            found.violations.append((at, f"the agent's message type {head['type']} is not defined"))
-        values_, described = _unit(cls, head["type"], unit, at, found)
-        shown.append(described)
-        if cls is agent.VDAgentAnnounceCapabilities and values_ is not None:
-            capabilities[side] = frozenset(set_bits(values_["caps"]))
-            found.after.append(partial(memory.agent_capabilities.update, capabilities))
-    if shown:
-        found.extra["agent"] = shown
-    if inner.pending:
-        found.extra["agent_pending"] = inner.pending
+    shown = Shown()
+    for piece in slices(data):
+        inner, units = inner.take(piece, lambda count: agent.HEADER_SIZE, _agent_size)
+        for unit in units:
+            shared = capabilities.get(side, frozenset()) & capabilities.get(side.other, frozenset())
+            head = agent.VDAgentMessage.layout().decode(unit.raw)[0]
+            cls = agent.described_by(head["type"], shared)
+            if head["protocol"] != agent.PROTOCOL:
+                found.wrong(at, f"the agent's protocol is {head['protocol']}, not {agent.PROTOCOL}")
+            elif cls is None:
+                found.wrong(at, f"the agent's message type {head['type']} is not defined")
+            fields, described = _unit(cls, head["type"], unit, at, found)
+            shown.add(described)
+            if cls is agent.VDAgentAnnounceCapabilities and fields is not None:
+                capabilities[side] = frozenset(set_bits(fields["caps"]))
+    found.after.append(partial(memory.agent.update, {side: inner}))
+    found.after.append(partial(memory.agent_capabilities.update, capabilities))
+    shown.into(found.extra, "agent", inner)
 
 
 def _agent_size(header: bytes) -> int:
@@ -273,7 +310,7 @@ def _unit(
         if end == unit.size:
             return values, {**described, **layout.describe(values)}
         why = f"{name} has {unit.size - end} bytes after its end"
-    found.violations.append((at, why))
+    found.wrong(at, why)
     described["note"] = f"not decoded: it does not fit, {unit.size} bytes"
     return None, described
 
@@ -324,31 +361,32 @@ def _usbredir(session: SpiceSession, side: Side, data: bytes, at: int, found: Fo
         return
     capabilities = memory.usbredir_capabilities
     wide = all(carried.USBREDIR_64BIT_IDS in capabilities.get(one, ()) for one in Side)
-    inner, units = inner.take(data, lambda count: 16 if wide and count else 12, lambda head: _usb_size(head))
-    found.after.append(lambda: memory.device.update({side: inner}))
-    shown: list[dict[str, Any]] = []
-    for unit in units:
-        type_ = int.from_bytes(unit.raw[:4], "little")
-        first = inner.count == len(units) and not shown
-        cls = carried.UsbredirPacket64 if wide and not first else carried.UsbredirPacket
-        values, described = _unit(cls, type_, unit, at, found)
-        described["name"] = f"usb_redir_{carried.USBREDIR_TYPES.get(type_, f'type {type_}')}"
-        shown.append(described)
-        if type_ or values is None:
-            continue
-        try:
-            hello, _ = carried.UsbredirHello.layout().decode(values["packet_data"] + bytes(4))
-        except Short:
-            found.violations.append((at, "the hello of usbredir is too short"))
-            continue
-        described.update(carried.UsbredirHello.layout().describe(hello))
-        bits = set_bits([hello["capabilities"]])
-        known = frozenset(bits)
-        found.after.append(partial(capabilities.update, {side: known}))
-    if shown:
-        found.extra["usbredir"] = shown
-    if inner.pending:
-        found.extra["usbredir_pending"] = inner.pending
+    shown = Shown()
+    for piece in slices(data):
+        inner, units = inner.take(piece, lambda count: 16 if wide and count else 12, _usb_size)
+        for number, unit in enumerate(units, inner.count - len(units)):
+            type_ = int.from_bytes(unit.raw[:4], "little")
+            cls = carried.UsbredirPacket64 if wide and number else carried.UsbredirPacket
+            fields, described = _unit(cls, type_, unit, at, found)
+            described["name"] = f"usb_redir_{carried.USBREDIR_TYPES.get(type_, f'type {type_}')}"
+            if fields is not None and not type_:
+                _hello(memory, side, fields["packet_data"], at, described, found)
+            shown.add(described)
+    found.after.append(partial(memory.device.update, {side: inner}))
+    shown.into(found.extra, "usbredir", inner)
+
+
+def _hello(memory: Memory, side: Side, data: bytes, at: int, described: dict[str, Any], found: Found) -> None:
+    """The first packet of either end. The word of capabilities is missing where there are none."""
+    layout = carried.UsbredirHello.layout()
+    try:
+        hello, _ = layout.decode(data + bytes(4))
+    except Short:
+        found.wrong(at, "the hello of usbredir is too short")
+        return
+    described.update(layout.describe(hello))
+    known = frozenset(set_bits([hello["capabilities"]]))
+    found.after.append(partial(memory.usbredir_capabilities.update, {side: known}))
 
 
 def _usb_size(header: bytes) -> int:
@@ -361,17 +399,17 @@ def _webdav(session: SpiceSession, side: Side, data: bytes, at: int, found: Foun
     if inner.lost is not None:
         found.extra["webdav"] = f"not decoded: {inner.lost}"
         return
-    inner, units = inner.take(
-        data,
-        lambda count: carried.WEBDAV_HEADER,
-        lambda head: carried.WEBDAV_HEADER + int.from_bytes(head[8:10], "little"),
-    )
-    found.after.append(lambda: memory.device.update({side: inner}))
-    shown = [_unit(carried.WebdavFrame, 0, unit, at, found)[1] for unit in units]
-    if shown:
-        found.extra["webdav"] = shown
-    if inner.pending:
-        found.extra["webdav_pending"] = inner.pending
+    shown = Shown()
+    for piece in slices(data):
+        inner, units = inner.take(piece, lambda count: carried.WEBDAV_HEADER, _webdav_size)
+        for unit in units:
+            shown.add(_unit(carried.WebdavFrame, 0, unit, at, found)[1])
+    found.after.append(partial(memory.device.update, {side: inner}))
+    shown.into(found.extra, "webdav", inner)
+
+
+def _webdav_size(header: bytes) -> int:
+    return carried.WEBDAV_HEADER + int.from_bytes(header[8:10], "little")
 
 
 def _port_event(

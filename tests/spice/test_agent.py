@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
 from scapy.fields import ConditionalField, FieldListField, PacketListField, StrLenField
 
-from dissect.spice import agent, carried
+from dissect.spice import agent, carried, meaning
 from dissect.stream import Side
 from dissect.stream.layout import Padding
 from tests.spice.examples import AGENT_ROWS, SELECTION, data, u8, u32, u64, vd, words
@@ -223,3 +224,24 @@ def test_a_new_agent_begins_anew() -> None:
     it.server(data(FROM, vd(9)[:5]), data(108, u32(0)), data(FROM, vd(9)))
     assert [m["name"] for m in shown(it, SERVER)] == ["VD_AGENT_CLIPBOARD_RELEASE"]
     assert u8(1) == b"\1"
+
+
+def test_a_piece_with_any_number_of_messages_shows_some() -> None:
+    it = after()
+    told = it.client(data(TO, vd(99) * 10_000))
+    fields = it.last("SPICE_MSGC_MAIN_AGENT_DATA").fields()
+    assert len(fields["agent"]) == meaning.SHOWN
+    assert fields["agent_not_shown"] == 10_000 - meaning.SHOWN
+    assert len(told) == 1 + meaning.SHOWN
+    assert session(it).memory.agent[CLIENT].count == 10_000
+
+
+def test_a_byte_at_a_time_costs_no_more_memory() -> None:
+    inner = carried.Inner()
+    tracemalloc.start()
+    try:
+        for byte in vd(4, u32(1) + bytes(200_000)):
+            inner, _ = inner.take(bytes([byte]), lambda count: 20, lambda head: 300_000)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
