@@ -41,6 +41,21 @@ def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "deadline 0.5 s, seed 0, warm servers; load average" in text
 
 
+def test_two_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    peers = "model-vnc-early,model-vnc-quiet,model-vnc-peek,model-vnc-peek-old"
+    words = ["matrix", "--peers", peers, "--clock", "user", "-n", "5", "--deadline", "1"]
+    assert main([*words, "--compare", "model-vnc-quiet,model-vnc-early"]) == PASS
+    out = capsys.readouterr().out
+    assert "model-vnc-early against model-vnc-quiet, user clock:" in out
+    lines = {
+        line.split("  ")[0]: line for line in out.splitlines() if "to ServerInit" in line and "5, " in line
+    }
+    assert "-1" in lines["model-vnc-peek"]  # about -100 ms: nobody waits for who has spoken
+    assert " [-" in lines["model-vnc-peek"]
+    assert float(lines["model-vnc-peek"].split("p = ")[1]) < 0.05
+    assert "only with model-vnc-quiet" in lines["model-vnc-peek-old"]
+
+
 def test_an_interrupted_run_keeps_what_it_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +155,7 @@ def test_results_that_cannot_be_drawn(
         (["--peers", "nobody,model-vnc"], "nobody"),
         (["--peers", "no-such.toml,model-vnc"], "no-such.toml"),
         ([], "required"),
+        (["--scenario", "cure", "--compare", "model-vnc-quiet,model-spice-4"], "--compare"),
         (["--scenario", "cure", "-n", "0"], "between 1 and"),
         (["--scenario", "cure", "--deadline", "0"], "not a number of seconds"),
         (["--scenario", "cure", "-o", "/dev/null/x"], "/dev/null/x"),

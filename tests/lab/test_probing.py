@@ -256,7 +256,7 @@ def scripted(handle: Callable[[Any, Any, list[Any]], Any]) -> Iterator[int]:
         writers.append(writer)
         try:
             await handle(reader, writer, writers)
-        except (OSError, asyncio.CancelledError):
+        except (OSError, EOFError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -345,7 +345,10 @@ def test_a_server_of_one_thread_is_given_one_trial_at_a_time() -> None:
     assert all(trial.alone for trial in result.trials)
 
 
-def test_a_server_that_a_probe_has_hung_is_a_finding_and_is_restarted() -> None:
+def test_a_server_that_a_probe_has_hung_is_a_finding_and_is_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Prober, "_patience", lambda self: 0.3)
     hung = [False]
 
     async def handle(reader: Any, writer: Any, writers: list[Any]) -> None:
@@ -378,7 +381,7 @@ def test_a_server_that_a_probe_has_hung_is_a_finding_and_is_restarted() -> None:
 
 # --- the programs
 
-SOME = Plan(deadline_s=1.0, lengths=(0, 1, 3, 4, 11, 12, 42), repeat=2)
+SOME = Plan(deadline_s=0.7, lengths=(0, 1, 3, 4, 11, 12, 42), repeat=2)
 
 
 def run_peer(name: str, plan: Plan = SOME) -> dict[str, Any]:
@@ -390,7 +393,7 @@ def run_peer(name: str, plan: Plan = SOME) -> dict[str, Any]:
 
 @pytest.mark.peer("qemu-spice")
 def test_qemu_spice() -> None:
-    data = run_peer("qemu-spice", Plan(deadline_s=1.0, lengths=(1, 3, 4, 42), repeat=2, sweeps=("spice",)))
+    data = run_peer("qemu-spice", Plan(deadline_s=0.7, lengths=(1, 3, 4, 42), repeat=2, sweeps=("spice",)))
     assert (data["speaks"], data["greeting_ns"], data["own_protocol"]) == ("spice", None, None)
     assert data["bytes_to_detect"] == dict.fromkeys(("rfb", "tls", "http", "ssh", "zeros", "random"), 4)
     assert set(data["reaction"].values()) == {"error-reply"}
@@ -430,7 +433,7 @@ def test_xtigervnc_and_its_blacklist() -> None:
     [("xtigervnc-patient", {"close"}, []), ("xtightvnc", {"close", "reset"}, ["one at a time"])],
 )
 def test_vnc_servers_without_a_blacklist(name: str, by: set[str], kinds: list[str]) -> None:
-    plan = Plan(deadline_s=0.5, lengths=(4, 11, 12, 16), protocols=("rfb", "spice", "tls"), repeat=2)
+    plan = Plan(deadline_s=0.4, lengths=(4, 12, 16), protocols=("rfb", "spice", "tls"), repeat=2)
     data = run_peer(name, plan)
     assert data["bytes_to_detect"] == {"spice": 12, "tls": 12}
     assert set(data["reaction"].values()) <= by
@@ -439,7 +442,7 @@ def test_vnc_servers_without_a_blacklist(name: str, by: set[str], kinds: list[st
 
 @pytest.mark.peer("x11vnc")
 def test_x11vnc_is_probed_one_at_a_time() -> None:
-    plan = Plan(deadline_s=1.0, protocols=("rfb", "spice"), lengths=(4, 12), repeat=1)
+    plan = Plan(deadline_s=0.7, protocols=("rfb", "spice"), lengths=(4, 12), repeat=1)
     data = run_peer("x11vnc", plan)
     assert data["at_once"] == 1
     assert data["findings"][0]["kind"] == "one at a time"

@@ -41,8 +41,11 @@ def grid(clients: int, servers: int) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize("draw", DRAW)
-@pytest.mark.parametrize("size", [(2, 2), (3, 2), (7, 5), (12, 20), (20, 12)])
+@pytest.mark.parametrize(
+    ("draw", "size"),
+    [(draw, size) for draw in DRAW for size in ((2, 2), (5, 4))]
+    + [(heat_map, (20, 20)), (before_after, (20, 2)), (curves, (20, 2)), (curves, (2, 12))],
+)
 def test_no_text_meets_another(draw: Any, size: tuple[int, int]) -> None:
     check(draw(grid(*size)))
 

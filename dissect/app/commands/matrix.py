@@ -28,7 +28,7 @@ SCENARIOS = ("cure", "prefix")
 EPILOG = """\
 examples:
   firstbyte matrix --scenario cure -o cure/
-  firstbyte matrix --scenario prefix -n 10 -o prefix/
+  firstbyte matrix --scenario prefix -n 10 -o prefix/ --compare model-vnc-quiet,model-vnc-early
   firstbyte matrix --peers real -n 3 --deadline 5 -o run/
   firstbyte matrix --peers gvncviewer,spicy,qemu-spice,qemu-vnc -o run/
   firstbyte plot run/ -o heat.svg
@@ -66,6 +66,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=("both", "user"),
         default="both",
         help="user: do not capture; both: also on the wire, where that is allowed (default)",
+    )
+    parser.add_argument(
+        "--compare",
+        type=_words,
+        metavar="A,B",
+        help="two servers, or two clients: is B faster than A, and by how much (log-rank test, difference of "
+        "the medians with its interval)",
     )
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the rows as Parquet too")
     parser.add_argument(
@@ -120,7 +127,10 @@ def run(args: Namespace) -> int:
         except ResultsError as error:
             raise terminal.Unusable(str(error)) from None
     if not args.json:
-        _print(rows, plan)
+        clock = _clock(rows)
+        _print(rows, plan, clock)
+        if args.compare is not None:
+            _compare(rows, plan, clock, *args.compare)
     return code
 
 
@@ -138,6 +148,12 @@ def _plan(lab: Lab, args: Namespace, words: Sequence[str]) -> tuple[Plan, list[s
         missing = [name for name in missing if _speaks_rfb(lab, name)]
     else:
         clients, servers, missing = matrix.choose(lab, words)
+    if args.compare is not None:
+        two = set(args.compare)
+        if len(args.compare) != 2 or len(two) != 2 or not (two <= set(clients) or two <= set(servers)):
+            raise terminal.Unusable(
+                f"--compare {','.join(args.compare)}: needs two servers or two clients of this matrix"
+            )
     if not clients or not servers:
         raise terminal.Unusable(
             "a matrix needs a client and a server, and these are "
@@ -201,10 +217,13 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
 # --- for a person -------------------------------------------------------------------------------------
 
 
-def _print(rows: Sequence[Row], plan: Plan) -> None:
-    clock: Clock = "wire" if any(o.clock == "wire" for row in rows for o in row.observations) else "user"
-    if not any(row.observations for row in rows):
-        clock = "wire" if any("wire" in row.server_init_ns for row in rows) else "user"
+def _clock(rows: Sequence[Row]) -> Clock:
+    """The wire's where there is any: one clock for all figures of a table."""
+    wire = any(one.clock == "wire" for row in rows for one in row.observations)
+    return "wire" if wire or any("wire" in row.server_init_ns for row in rows) else "user"
+
+
+def _print(rows: Sequence[Row], plan: Plan, clock: Clock) -> None:
     table: list[list[str | Cell]] = []
     for client in plan.clients:
         for server in plan.servers:
@@ -235,6 +254,57 @@ def _print(rows: Sequence[Row], plan: Plan) -> None:
     )
     for reason, count in _lost(rows).items():
         print(terminal.paint("lost:", "bad"), f"{terminal.plural(count, 'trial')}: {safe(reason)}")
+
+
+def _compare(rows: Sequence[Row], plan: Plan, clock: Clock, first: str, second: str) -> None:
+    """B against A, at each peer of the other kind: who noticed when, and the time to ServerInit."""
+    from dissect.timing.estimators import StatisticsMissing, compare
+
+    servers = first in plan.servers
+    table: list[list[str | Cell]] = []
+    for other in plan.clients if servers else plan.servers:
+        pairs = [(other, name) if servers else (name, other) for name in (first, second)]
+        both = [[row for row in rows if row.pair == pair and row.lost is None] for pair in pairs]
+        for what in ("server noticed", "client noticed", "to ServerInit"):
+            one, two = (_observed(group, what, clock) for group in both)
+            if not one or not two:
+                if one or two:
+                    text = f"only with {first if one else second}"
+                    table.append([other, what, f"{len(one)}, {len(two)}", text, ""])
+                continue
+            try:
+                found = compare(one, two, seed=plan.seed)
+            except StatisticsMissing as error:
+                raise terminal.Unusable(str(error)) from None
+            p = f"p = {found.p:.2g}" if found.p >= 1e-4 else "p < 0.0001"
+            if found.difference is None:
+                text = found.why or ""
+            else:
+                gap = found.difference
+                ends = ["unbounded" if end is None else _signed(end) for end in (gap.low, gap.high)]
+                text = f"{_signed(gap.ns or 0)} [{ends[0]}, {ends[1]}]"
+            table.append([other, what, f"{len(one)}, {len(two)}", text, p])
+    print(f"\n{second} against {first}, {clock} clock:")
+    columns = [Column("at" if not servers else "with"), Column("what"), Column("n")]
+    columns += [Column("difference of medians [95 %]", fit="wrap"), Column("log-rank")]
+    print(Table(columns).render(table), end="")
+
+
+def _signed(ns: int) -> str:
+    return ("+" if ns > 0 else "") + duration(ns)
+
+
+def _observed(rows: Sequence[Row], what: str, clock: Clock) -> list[Observation]:
+    from dissect.timing.observations import Observation
+
+    if what != "to ServerInit":
+        side = Side.SERVER if what.startswith("server") else Side.CLIENT
+        return [one for row in rows if (one := row.seen(side, clock)) is not None]
+    return [
+        Observation(Side.SERVER, row.server_init_ns[clock], "exact", None, 0, False, "rfb", "rfb", row.order)
+        for row in rows
+        if clock in row.server_init_ns
+    ]
 
 
 def _lost(rows: Sequence[Row]) -> dict[str, int]:

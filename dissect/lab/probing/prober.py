@@ -552,10 +552,7 @@ class Prober:
         """Note that the server is hung or gone, and after what."""
         how = self.died()
         kind = "hung" if how is None else "crashed"
-        what = [
-            f"{len(one.data)} bytes of {one.protocol}{f' ({one.label})' if one.label else ''}"
-            for one in suspects
-        ]
+        what = [_named(one) for one in suspects]
         after = (
             what[0] if len(what) == 1 else f"one of: {', '.join(what[:12])}" if what else "the trials so far"
         )
@@ -596,6 +593,12 @@ class Prober:
                 )
             if self._stopped:
                 return
+
+
+def _named(stimulus: Stimulus) -> str:
+    size = len(stimulus.data)
+    field = f" ({stimulus.label})" if stimulus.label else ""
+    return f"{size} byte{'' if size == 1 else 's'} of {stimulus.protocol}{field}"
 
 
 def _why(error: OSError) -> str:

@@ -37,10 +37,10 @@ from dissect.timing.results import Row
 
 TITLE, SUBTITLE, LABEL, BODY = font(14, bold=True), font(10.5), font(9.5, bold=True), font(9)
 MARGIN = 0.35
-NAME_MOST, ABOVE_MOST = 2.3, 1.7
+NAME_MOST, ABOVE_MOST = 2.3, 2.3
 """Inches that the name of a client and of a server may take."""
 
-LIGHT, DARK = (0.90, 0.94, 0.98), (0.03, 0.19, 0.42)
+LIGHT, DARK = (0.78, 0.86, 0.94), (0.03, 0.19, 0.42)
 """The shades of the shortest and of the longest time."""
 
 
