@@ -180,6 +180,7 @@ class Connection:
     __slots__ = (
         "client",
         "conversation",
+        "forgotten",
         "handshaking",
         "keys",
         "lingering",
@@ -199,6 +200,7 @@ class Connection:
         self.handshaking = not conversation.mid_stream
         self.reset_ns: int | None = None
         self.lingering = False
+        self.forgotten = False
         self.opener = self.client
         """Whose packet was the first; `keys` begin with its."""
         self.slot: int | None = None
@@ -226,7 +228,7 @@ class Half:
     other: Half
 
     def __init__(self, connection: Connection, side: Side, counters: Counters) -> None:
-        self.connection: Final = connection
+        self.connection = connection
         self.side: Final = side
         self.stream: Direction | None = Direction(counters)
         self.isn: int | None = None
@@ -540,10 +542,16 @@ class Conversations:
         self._set(self._waiting, now + TIME_WAIT_NS, connection)
 
     def _forget(self, connection: Connection) -> None:
+        if connection.forgotten:
+            return
+        connection.forgotten = True
         for key in connection.keys:
             half = self._halves.get(key)
             if half is not None and half.connection is connection:
                 del self._halves[key]
+        # No longer a circle: it is gone at once, and need not wait for the garbage collector.
+        for half in (connection.client, connection.server):
+            del half.other, half.connection
 
 
 def read(capture: Capture) -> Iterator[Event]:
