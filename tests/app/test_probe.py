@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from dissect.app.main import PASS, UNUSABLE, main
+from dissect.app.main import DIFFERENT, PASS, UNUSABLE, main
 from dissect.lab.models import SpiceServer, VncServer, serving
 
 QUICK = ["--deadline", "0.3", "--lengths", "0,3,4,12,42", "--repeat", "2"]
@@ -64,3 +65,31 @@ def test_bad_input_is_exit_code_2(words: list[str], line: str, capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert out == ""
     assert line in err.splitlines()[-1]
+
+
+CRASHES = """
+import os, signal, socket, sys, threading
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+def serve(connection):
+    connection.sendall(b"RFB 003.008\\n")
+    if connection.recv(12) == b"RED":
+        os.kill(os.getpid(), signal.SIGKILL)
+    connection.recv(12)
+while True:
+    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+"""
+
+
+def test_a_server_that_a_probe_kills_is_a_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "crashes.py").write_text(CRASHES)
+    table = tmp_path / "mine.toml"
+    table.write_text(
+        '[weak]\nrole = "server"\nprotocol = "rfb"\nready = { listening = true }\n'
+        'command = ["{python}", "-S", "{directory}/crashes.py", "{host}", "{port}"]\n'
+    )
+    words = ["--deadline", "0.3", "--lengths", "3,4", "--protocols", "spice,ssh", "--repeat", "1"]
+    assert main(["probe", "--peer", "weak", "--peers", str(table), "--parallel", "1", *words]) == DIFFERENT
+    out = capsys.readouterr().out
+    assert "crashed: the server was killed by signal 9 after" in out
+    assert "3 bytes of spice" in out
+    assert "not run" not in out  # it was started again for the rest

@@ -37,6 +37,8 @@ SETTLE_S = 0.05
 STAGGER_S = 0.001
 """Pause between two connections, so that a short queue of new ones does not overflow."""
 CONNECT_S = 5.0
+NOTICE_S = 0.2
+"""How long it may take until the end of a process is known here, once its port is closed."""
 RECEIVED_MOST = 1 << 16
 """Bytes kept of one connection; a server that floods is cut off there."""
 
@@ -280,7 +282,7 @@ class Prober:
         self._open: set[_Probe] = set()
         self._newest: list[int] = []
         self._sources = itertools.count(2)
-        self._own_sources = False
+        self._own_sources = self._refused = False
         self._stopped = False
         self._done = self._total = 0
 
@@ -546,11 +548,16 @@ class Prober:
             look = await self._talk(b"", seconds=seconds if greets else 0.01, enough=0)
             if look.failure is None and (look.received or not greets):
                 return True
+            self._refused = look.failure is not None
+            if self._refused:
+                await asyncio.sleep(NOTICE_S)
         return False
 
     def _struck(self, suspects: Sequence[Stimulus]) -> None:
         """Note that the server is hung or gone, and after what."""
         how = self.died()
+        if how is None and self._refused:
+            how = "takes no connection any more"
         kind = "hung" if how is None else "crashed"
         what = [_named(one) for one in suspects]
         after = (
