@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dissect.stream import Side
-from dissect.timing.plots import before_after, curves, heat_map, staircase
-from dissect.timing.plots.matrices import best_clock
+from dissect.timing.plots.matrices import before_after, best_clock, curves, heat_map
+from dissect.timing.plots.stairs import staircase
 from dissect.timing.results import Probed, Row
 from tests.timing.paper import NASTY, check, words, written
 from tests.timing.test_results import row
@@ -67,6 +67,14 @@ def test_a_hang_is_not_a_time() -> None:
     assert "≥ 10 s" in words(figure)
     (hatched,) = [patch for patch in figure.axes[0].patches if patch.get_gid() == "cell hang"]
     assert hatched.get_hatch()
+
+
+def test_shades_that_differ_mean_times_that_do() -> None:
+    """Without a span of its own the map would show 0.60 and 0.62 ms as white and black."""
+    figure = heat_map([row("a", "x", ns=600_000), row("b", "x", ns=620_000)])
+    shades = [patch.get_facecolor() for patch in figure.axes[0].patches if patch.get_gid() == "cell time"]
+    assert max(abs(a - b) for a, b in zip(*shades, strict=True)) < 0.05
+    assert "1 ms to 10 ms, logarithmic" in words(figure)
 
 
 def test_who_was_left_did_not_hang() -> None:

@@ -102,7 +102,9 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
     servers = list(dict.fromkeys(sorted(row.server for row in rows)))
     medians = {pair: median(seen).ns for pair, seen in found.items() if seen}
     exact = [ns for ns in medians.values() if ns is not None]
-    low, high = (math.log(max(1, min(exact))), math.log(max(1, *exact))) if exact else (0.0, 1.0)
+    # Whole decades: shades that differ mean times that do.
+    low = 10 ** math.floor(math.log10(max(1, min(exact, default=1))))
+    high = 10 ** math.ceil(math.log10(max(10 * low, *exact, 1)))
     with sheet.settings():
         names = {name: cut(drawable(name), NAME_MOST, LABEL) for name in clients}
         above = {name: cut(drawable(name), ABOVE_MOST, LABEL) for name in servers}
@@ -141,9 +143,9 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
                     side,
                     found.get((client, server), []),
                     medians.get((client, server)),
-                    (low, high),
+                    (math.log(low), math.log(high)),
                 )
-        _legend(paper, bottom + 0.3, exact)
+        _legend(paper, bottom + 0.3, (low, high) if exact else None)
         return paper.figure
 
 
@@ -198,16 +200,16 @@ def _cell(
         paper.text(x + across / 2, baseline, line, BODY, align="center", colour=ink)
 
 
-def _legend(paper: Sheet, y: float, exact: Sequence[int]) -> None:
+def _legend(paper: Sheet, y: float, span: tuple[int, int] | None) -> None:
     x = MARGIN
     steps = 24
-    if exact:
+    if span is not None:
         for step in range(steps):
             share = step / (steps - 1)
             colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
             paper.axes.add_patch(Rectangle((x + step * 0.05, y), 0.05, 0.18, fc=colour, ec="none", zorder=1))
         x += steps * 0.05 + 0.1
-        text = f"{duration(min(exact))} to {duration(max(exact))}, logarithmic"
+        text = f"{duration(span[0])} to {duration(span[1])}, logarithmic"
         paper.text(x, y + 0.14, text, BODY)
         x += wide(text, BODY) + 0.35
     items = (
