@@ -134,7 +134,7 @@ def _read_from_client(session: RfbSession, flow: Flow) -> Reading:
 def _read_server_message(session: RfbSession, flow: Flow) -> Reading:
     if session.doubt is not None and flow.buffer[0] == 0:
         # An update in another format could be read as this one, to a wrong end: believe it on evidence only.
-        session.astray.setdefault(Side.SERVER, f"cannot be read ({session.doubt}?)")
+        session.stray(Side.SERVER, session.astray.get(Side.SERVER, f"cannot be read ({session.doubt}?)"))
     if Side.SERVER in session.astray:
         return (yield from _seek(session, flow))
     try:
@@ -158,7 +158,7 @@ def _seek(session: RfbSession, flow: Flow) -> Reading:
         else:
             searched, found = seek.client(data, searched, screen)
         if found:
-            del session.astray[side]
+            session.astray = {other: why for other, why in session.astray.items() if other is not side}
             if searched:
                 return Framed(NOT_DECODED, searched, note=f"not decoded: {why}")
             read = _read_from_server if side is Side.SERVER else _read_from_client
@@ -247,7 +247,7 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
         if not count:
             raise
         # What came before it is kept; after it the way back must be found.
-        session.astray[Side.SERVER] = cause.why
+        session.stray(Side.SERVER, cause.why)
         note = f"not decoded after {count} of {values['number_of_rectangles']} rectangles: {cause.why}"
     extra: dict[str, Any] = {"rectangles": shown}
     if count > len(shown):
@@ -576,7 +576,7 @@ class RfbSession(Session):
 
     def stray(self, side: Side, why: str) -> None:
         """The next message of `side` must be searched for, because `why`."""
-        self.astray[side] = why
+        self.astray = {**self.astray, side: why}  # a new one: a rehearsal has a copy of this session
         if side is Side.CLIENT and self.doubt is None:
             self.doubt = f"no SetPixelFormat since the client is not read any further ({why})"
 

@@ -7,8 +7,11 @@ import random
 
 import pytest
 
+from dissect.rfb import messages as m
+from dissect.rfb.session import RfbSession
+from dissect.stream.session import LocalProtocolError
 from tests.benchmarks.damage import PCAPS, Damage, cut, damage, messages, normal_phase, play, segments
-from tests.rfb.examples import FORMAT_16, rect, u16, u32, update
+from tests.rfb.examples import FORMAT_16, SERVER_INIT, rect, u16, u32, update
 from tests.rfb.test_messages import started
 from tests.stream.talk import CLIENT, SERVER, Talk
 
@@ -128,6 +131,24 @@ def test_after_a_violation_the_next_update_is_read() -> None:
     assert "Tight compression-control 0xf0 is invalid" in told[0]
     assert it.server(update(RAW))[1:] == ["server FramebufferUpdate"]
     assert it.over() == []
+
+
+def test_what_may_not_be_sent_leaves_no_trace() -> None:
+    session = RfbSession(role=CLIENT)
+    for side, data in (
+        (SERVER, b"RFB 003.003\n"),
+        (CLIENT, b"RFB 003.003\n"),
+        (SERVER, u32(1)),
+        (CLIENT, b"\1"),
+        (SERVER, SERVER_INIT),
+    ):
+        session.feed(side, data, 0)
+    with pytest.raises(LocalProtocolError):
+        session.send(m.Bell(), 0)
+    with pytest.raises(LocalProtocolError):
+        session.send(m.XvpClientMessage(message_type=249), 0)
+    assert not session.astray
+    assert session.send(m.KeyEvent(key=0x61), 0)
 
 
 def test_noise_is_never_read() -> None:
