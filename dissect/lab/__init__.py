@@ -9,6 +9,8 @@ What lives here:
 - `ports`: free ports, and who listens, without connecting
 - `record`: the conversation of a client with a server, to pcapng; seen on the wire (`wire`) or passed
   through a relay (`relay`), both a `recorder`
+- `probing`: how many wrong bytes a server needs, and what it does then
+- `matrix`: clients x servers, trial by trial, on two clocks, resumable
 - `models`: peers made of the sessions of this project, for what no installed program does
 
 Traffic stays on loopback. This room may use `replay`, `timing` and what is below them; the guard imports

@@ -183,7 +183,7 @@ def _cell(
     elif of:
         lines, kind = ["lost"], "lost"
     paper.axes.add_patch(
-        Rectangle((x, y), across, down, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, hatch_linewidth=0.5, zorder=1,
+        Rectangle((x, y), across, down, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, zorder=1,
                   gid=f"cell {kind}")
     )  # fmt: skip
     if len(lines) > 1 and wide(" ".join(lines), BODY) < across - 0.08:
@@ -220,11 +220,7 @@ def _legend(paper: Sheet, y: float, span: tuple[int, int] | None) -> None:
     for hatch, fill, text in items:
         if x + 0.4 + wide(text, BODY) > WIDTH - MARGIN:
             x, y = MARGIN, y + 0.28
-        paper.axes.add_patch(
-            Rectangle(
-                (x, y), 0.3, 0.18, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, hatch_linewidth=0.5, zorder=1
-            )
-        )
+        paper.axes.add_patch(Rectangle((x, y), 0.3, 0.18, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, zorder=1))
         paper.text(x + 0.4, y + 0.14, text, BODY)
         x += 0.4 + wide(text, BODY) + 0.35
 

@@ -57,6 +57,7 @@ _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "firstbyte",  # else every run has other ids
     "text.parse_math": False,
     "path.simplify": False,
+    "hatch.linewidth": 0.5,
     "agg.path.chunksize": 0,
 }
 

@@ -117,7 +117,7 @@ def _bar(paper: Sheet, steps: Sequence[Step], across: Callable[[float], float], 
         fill, hatch, _ = LOOKS[by]
         paper.axes.add_patch(
             Rectangle((across(first), y + 0.03), across(end) - across(first), ROW - 0.06, fc=fill, ec=INK,
-                      lw=0.6, hatch=hatch, hatch_linewidth=0.5, zorder=2, gid=f"bar {by}")
+                      lw=0.6, hatch=hatch, zorder=2, gid=f"bar {by}")
         )  # fmt: skip
 
 
@@ -126,8 +126,6 @@ def _legend(paper: Sheet, y: float) -> None:
     for fill, hatch, text in LOOKS.values():
         if x + 0.4 + wide(text, BODY) > WIDTH - MARGIN:
             x, y = MARGIN, y + 0.26
-        paper.axes.add_patch(
-            Rectangle((x, y), 0.3, 0.16, fc=fill, ec=INK, lw=0.6, hatch=hatch, hatch_linewidth=0.5, zorder=2)
-        )
+        paper.axes.add_patch(Rectangle((x, y), 0.3, 0.16, fc=fill, ec=INK, lw=0.6, hatch=hatch, zorder=2))
         paper.text(x + 0.38, y + 0.13, text, BODY)
         x += 0.38 + wide(text, BODY) + 0.3
