@@ -26,11 +26,11 @@ MARGIN, ROW = 0.35, 0.27
 LOOKS: dict[str | None, tuple[str, str, str]] = {
     None: ("white", "////", "nothing before the deadline"),
     "error-reply": (sheet.VERMILLION, "", "error reply"),
-    "close": (sheet.BLUE, "", "close"),
+    "close": (sheet.BLUE, "|||", "close"),
     "reset": (sheet.GREEN, "xx", "reset"),
     "answer": (WASH, "", "an answer: its own protocol"),
 }
-"""Reaction -> fill, hatching, words. Reset and close differ by hatching in black and white."""
+"""Reaction -> fill, hatching, words. The hatching alone tells them apart in black and white."""
 
 
 def staircase(probes: Sequence[Probed]) -> Figure:
