@@ -168,6 +168,7 @@ class Captures:
         self._failure: terminal.Unusable | None = None
         self._found = 0
         self._opened: dict[int, str] = {}
+        self._unused: list[tuple[str, str, int]] = []  # capture, frames it did not use, bytes read of it
 
     def __iter__(self) -> Iterator[tuple[str, Dissected]]:
         with terminal.Progress() as progress, _Interrupt(self._interrupt, self._interruptible):
@@ -223,10 +224,16 @@ class Captures:
             in_these += 1
             yield self._opened.pop(dissected.conversation.index), dissected
         self._found += in_these
+        unused, self._unused = self._unused, []
         if not in_these and readable and self._share[1] == 1:
             missing = "no TCP conversation" if self._only is None else f"no conversation {self._only}"
             where = "this capture" if len(names) == 1 else "these captures"
-            self._say(terminal.Unusable(f"{missing} in {where}", source=readable[0]))
+            why = "".join(f" ({reason})" for _, reason, _ in unused)
+            offset = unused[0][2] if unused else None
+            self._say(terminal.Unusable(f"{missing} in {where}{why}", source=readable[0], offset=offset))
+            return
+        for name, reason, _ in unused:
+            terminal.complain(reason, source=name)
 
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
         from dissect.capture.bulk import Bulk  # numpy is slow to import
@@ -271,7 +278,7 @@ class Captures:
             for problem in capture.problems:
                 terminal.complain(problem.reason, source=name, offset=problem.offset)
             if (unused := capture.not_used()) is not None:
-                terminal.complain(unused, source=name)
+                self._unused.append((name, unused, capture.offset))
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
 
