@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        code = _alone(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk still has its exit code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -82,6 +82,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("firstbyte: this is a fault in firstbyte, not in its input: please report it\n")
         return BROKEN
     return code
+
+
+def _alone(arguments: list[str]) -> int:
+    """`_run`; what tasks that ran together all fell over, a closed pipe or a full disk, raised as the one it is."""
+    try:
+        return _run(arguments)
+    except BaseExceptionGroup as group:
+        failures = _leaves(group)
+        if all(isinstance(failure, OSError) for failure in failures):
+            raise failures[0] from None
+        raise
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for one in group.exceptions:
+        found += _leaves(one) if isinstance(one, BaseExceptionGroup) else [one]
+    return found
 
 
 def _abandon_stdout() -> None:

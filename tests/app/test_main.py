@@ -164,3 +164,24 @@ def test_start_up_imports_nothing_heavy(words: list[str]) -> None:
     assert answer.returncode == 0
     assert "argparse" in imported  # the list is what it is taken for
     assert not imported.intersection(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [
+        ([BrokenPipeError(), BrokenPipeError()], app.CLOSED_PIPE),
+        ([OSError(28, "No space left on device")], app.UNUSABLE),
+        ([BrokenPipeError(), ValueError("a fault")], app.BROKEN),
+    ],
+)
+def test_what_several_tasks_fell_over_together_ends_like_the_one_it_is(
+    failures: list[Exception],
+    code: int,
+    command: Callable[[Run], Callable[..., int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(args: argparse.Namespace) -> int:
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", failures)])
+
+    monkeypatch.setattr(app, "_abandon_stdout", lambda: None)
+    assert command(run)("x.pcap") == code
