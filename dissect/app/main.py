@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _alone(arguments: list[str]) -> int:
-    """`_run`; what tasks that ran together all fell over, a closed pipe or a full disk, raised as the one it is."""
+    """`_run`; what tasks together fell over, a closed pipe or a full disk, raised as the one it is."""
     try:
         return _run(arguments)
     except BaseExceptionGroup as group:
