@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 
+from dissect.stream.text import plural as plural
 from dissect.stream.text import safe
 
 TYPE_CHECKING = False
@@ -65,11 +66,6 @@ def width(text: str) -> int:
     return sum(
         0 if combining(character) else 2 if east_asian_width(character) in "WF" else 1 for character in text
     )
-
-
-def plural(number: int, noun: str, nouns: str | None = None) -> str:
-    """Return "1 byte", "1,024 bytes"; `nouns` where the plural is not made with an s."""
-    return f"{number:,} {noun if abs(number) == 1 else nouns or noun + 's'}"
 
 
 # --- numbers ------------------------------------------------------------------------------------------

@@ -526,15 +526,10 @@ def _write_password_files(start: _Start, directory: Path, values: Mapping[str, s
 
 def vnc_password_file(password: str) -> bytes:
     """The 8 bytes of a VNC password file: the first 8 bytes of the password, DES with the known key."""
-    try:
-        from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-        from cryptography.hazmat.primitives.ciphers import Cipher, modes
-    except ImportError:
-        raise LabError(
-            "a VNC password file needs the package cryptography: pip install firstbyte[lab]"
-        ) from None
-    # VNC reads each byte of a key with its lowest bit first.
-    key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in VNC_FILE_KEY)
+    from dissect.replay.credentials import CredentialError, vnc_des
+
     plain = password.encode("latin-1", "replace")[:8].ljust(8, b"\0")
-    encryptor = Cipher(TripleDES(key * 3), modes.ECB()).encryptor()
-    return encryptor.update(plain) + encryptor.finalize()
+    try:
+        return vnc_des(VNC_FILE_KEY, plain, "a VNC password file")
+    except CredentialError as error:
+        raise LabError(str(error)) from None

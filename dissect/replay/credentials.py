@@ -50,16 +50,24 @@ def vnc_response(challenge: bytes, password: str | bytes) -> bytes:
     if len(challenge) != CHALLENGE_BYTES:
         raise CredentialError(f"a VNC challenge has {CHALLENGE_BYTES} bytes, not {len(challenge)}")
     key = password_bytes(password)[:VNC_PASSWORD_BYTES].ljust(VNC_PASSWORD_BYTES, b"\0")
+    return vnc_des(key, challenge, "VNC authentication")
+
+
+def vnc_des(key: bytes, data: bytes, what: str) -> bytes:
+    """`data` encrypted with DES as VNC programs do it, `key` being 8 bytes; `what` it is for, in an error.
+
+    Raises CredentialError where the package cryptography is missing.
+    """
     try:
         from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
         from cryptography.hazmat.primitives.ciphers import Cipher, modes
     except ImportError:
-        raise _missing("VNC authentication") from None
+        raise _missing(what) from None
     # VNC programs load each byte of the key with its lowest bit first.
     key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in key)
     # Triple DES with three equal keys is DES, which the library does not offer by itself.
     encryptor = Cipher(TripleDES(key * 3), modes.ECB()).encryptor()
-    return encryptor.update(challenge) + encryptor.finalize()
+    return encryptor.update(data) + encryptor.finalize()
 
 
 def spice_ticket(public_key: bytes, password: str | bytes = b"") -> bytes:

@@ -62,3 +62,8 @@ def quoted(data: bytes, most: int = 12) -> str:
     more = "…" if len(data) > most else ""
     text = head.decode("ascii", "replace")
     return f'"{text}{more}"' if text.isascii() and text.isprintable() else head.hex(" ") + more
+
+
+def plural(number: int, noun: str, nouns: str | None = None) -> str:
+    """Return "1 byte", "1,024 bytes"; `nouns` where the plural is not made with an s."""
+    return f"{number:,} {noun if abs(number) == 1 else nouns or noun + 's'}"

@@ -16,7 +16,7 @@ from dissect.dissection.recognise import TITLES
 from dissect.dissection.verdict import By, Detection
 from dissect.stream.records import NOT_DECODED, Message
 from dissect.stream.side import Side
-from dissect.stream.text import duration, safe
+from dissect.stream.text import duration, plural, safe
 
 LONGEST = 400
 """Characters of one text that are looked at; no picture has room for more."""
@@ -52,11 +52,6 @@ def escape(character: str) -> str:
     if number <= 0xFF:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
-
-
-def plural(number: int, noun: str) -> str:
-    """A number and what it counts: "1 byte", "1,024 bytes"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def volume(size: int) -> str:

@@ -24,7 +24,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullL
 from dissect.dissection.recognise import TITLES
 from dissect.dissection.verdict import By
 from dissect.stream.side import Side
-from dissect.stream.text import duration
+from dissect.stream.text import duration, plural
 from dissect.timing.observations import Observation, grouped
 from dissect.timing.plots import sheet
 from dissect.timing.plots.sheet import (
@@ -44,7 +44,7 @@ from dissect.timing.plots.sheet import (
     width,
     wrap,
 )
-from dissect.timing.wording import REACTIONS, plural
+from dissect.timing.wording import REACTIONS
 
 FEW = 12
 """Observations that get a row each; more are put into groups."""

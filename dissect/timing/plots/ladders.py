@@ -26,7 +26,7 @@ from dissect.dissection.recognise import TITLES
 from dissect.dissection.verdict import Detection
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.stream.side import Side
-from dissect.stream.text import duration
+from dissect.stream.text import duration, plural
 from dissect.timing import wording
 from dissect.timing.plots import sheet
 from dissect.timing.plots.sheet import (
@@ -237,7 +237,7 @@ class _Ladder:
     def _unfolded(self, record: Record, at: int) -> list[_Row]:
         if isinstance(record, Gap):
             row = _Row("gap", at, at, record.side, title="lost", record=record)
-            row.detail = f"{wording.plural(record.size, 'byte')} of the {record.side} not in the capture"
+            row.detail = f"{plural(record.size, 'byte')} of the {record.side} not in the capture"
             row.size = f"({record.size:,} B)"
             return [row]
         if isinstance(record, Violation):
