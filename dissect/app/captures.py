@@ -14,11 +14,25 @@ from pathlib import Path
 from types import FrameType
 
 from dissect.app import terminal
-from dissect.capture import Capture, CaptureError, Conversations, Event, Frame, Opened, open_capture
-from dissect.dissection.reading import Dissected, dissect
+from dissect.capture import (
+    Capture,
+    CaptureError,
+    Conversation,
+    Conversations,
+    Event,
+    Frame,
+    Opened,
+    open_capture,
+)
+from dissect.dissection.reading import Dissected, Tell, dissect
+from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
+from dissect.stream.records import Record
 
 Keep = Callable[[Frame], bool]
+
+Watch = Callable[[str, Conversation, SpiceLink | None, Record], None]
+"""Is told each record in its turn: of which capture and conversation, of which channel of which session."""
 
 
 def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
@@ -125,7 +139,7 @@ class Captures:
     follow: wait at the end of a file for more of it. interruptible: the first Ctrl-C ends reading, and what
     was found by then comes out; `interrupted` is True then. jobs: as many processes read large files
     together, where no records are wanted; share: the part of the conversations that is this one's (see
-    `Bulk`).
+    `Bulk`). watch: is told the records as they come, which are then not kept.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
@@ -143,6 +157,7 @@ class Captures:
         interruptible: bool = False,
         jobs: int = 1,
         share: tuple[int, int] = (0, 1),
+        watch: Watch | None = None,
     ) -> None:
         self.interrupted = False
         self.file = 0
@@ -159,6 +174,7 @@ class Captures:
         self._share = share
         self._names = names
         self._records = records
+        self._watch = watch
         self._only = only
         self._keep = keep
         self._merge = merge
@@ -218,7 +234,10 @@ class Captures:
         self._opened.clear()
         readable: list[str] = []
         for dissected in dissect(
-            self._events(names, readable, progress), records=self._records, only=self._only
+            self._events(names, readable, progress),
+            records=self._records,
+            only=self._only,
+            watch=None if self._watch is None else self._watching(self._watch, progress),
         ):
             progress.clear()
             in_these += 1
@@ -234,6 +253,13 @@ class Captures:
             return
         for name, reason, _ in unused:
             terminal.complain(reason, source=name)
+
+    def _watching(self, watch: Watch, progress: terminal.Progress) -> Tell:
+        def tell(conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
+            progress.clear()
+            watch(self._opened[conversation.index], conversation, link, record)
+
+        return tell
 
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
         from dissect.capture.bulk import Bulk  # numpy is slow to import

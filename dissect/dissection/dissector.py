@@ -54,6 +54,7 @@ class Stream(Protocol):
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]: ...
     def gap(self, side: Side, size: int, now: int) -> list[Record]: ...
     def end(self, side: Side, now: int) -> list[Record]: ...
+    def pending(self, side: Side) -> tuple[int, int | None]: ...
 
 
 class Unread:
@@ -67,6 +68,9 @@ class Unread:
 
     def end(self, side: Side, now: int) -> list[Record]:
         return []
+
+    def pending(self, side: Side) -> tuple[int, int | None]:
+        return 0, None
 
 
 class Reversed:
@@ -83,6 +87,9 @@ class Reversed:
 
     def end(self, side: Side, now: int) -> list[Record]:
         return self._turned(self.session.end(side.other, now))
+
+    def pending(self, side: Side) -> tuple[int, int | None]:
+        return self.session.pending(side.other)
 
     def _turned(self, records: list[Record]) -> list[Record]:
         for record in records:
@@ -157,12 +164,14 @@ class Dissector:
         self._held: list[Bytes | Lost] = []
         self._held_bytes = 0
         self._past_version: Side | None = None
+        self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
 
     # --- events in
 
     def push(self, event: Event) -> list[Record]:
         """Take one event; returns the records that it completes. `Ended` must be the last."""
+        self._latest_ns = max(self._latest_ns, event.time_ns)
         match event:
             case Established():
                 self.established_ns = event.time_ns
@@ -192,6 +201,25 @@ class Dissector:
             case _:
                 pass
         return []
+
+    # --- where records are told before the end
+
+    @property
+    def named(self) -> bool:
+        """Whether what is said of a record besides itself will not change: its channel and session."""
+        return self.spice is None or known(self.spice)
+
+    @property
+    def link_now(self) -> SpiceLink | None:
+        """Which channel of which SPICE session this is, as far as it is known."""
+        return self.link or link_of(self.spice)
+
+    def pending(self, side: Side) -> tuple[int, int]:
+        """Where the next record of a side begins at the earliest, and the earliest time (ns) it can have."""
+        if self._streams is None:
+            return 0, 0
+        offset, waits_ns = self._streams[side].pending(side)
+        return offset, self._latest_ns if waits_ns is None else waits_ns
 
     # --- where only a verdict is wanted
 

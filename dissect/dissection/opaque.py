@@ -42,3 +42,7 @@ class OpaqueStream:
         out: list[Record] = [] if self._run is None else [self._run]
         self._run = None
         return out
+
+    def pending(self, side: Side) -> tuple[int, int | None]:
+        """See `Session.pending`."""
+        return (self._offset, None) if self._run is None else (self._run.offset, self._run.last_ns)

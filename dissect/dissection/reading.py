@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dissect.capture.conversations import (
@@ -18,6 +18,8 @@ from dissect.capture.conversations import (
     Reset,
 )
 from dissect.dissection.dissector import Dissector
+from dissect.dissection.order import Order, chronological
+from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict, judge
 from dissect.stream.records import Record
 from dissect.stream.side import Side
@@ -46,33 +48,24 @@ class Dissected:
     """Whether the capture ended first."""
 
 
-def chronological(records: Iterable[Record]) -> list[Record]:
-    """Records of both sides by the time of their last byte, each side's in the order of its stream.
-
-    A side's record is not placed before the one that precedes it in the stream, though reordered segments
-    may have brought its bytes earlier.
-    """
-    latest: dict[Side, int] = dict.fromkeys(Side, 0)
-    placed: list[tuple[int, int, Record]] = []
-    for side in Side:
-        mine = [record for record in records if record.side is side]
-        # Stable: a violation stays behind the message it is about.
-        for index, record in enumerate(sorted(mine, key=lambda record: record.offset)):
-            latest[side] = max(latest[side], record.time_ns)
-            placed.append((latest[side], index, record))
-    return [record for _, _, record in sorted(placed, key=lambda item: item[0])]
+Tell = Callable[[Conversation, SpiceLink | None, Record], None]
+"""Is told each record in its turn: of which conversation it is, and of which channel of which session."""
 
 
-def dissect(events: Iterable[Event], *, records: bool = True, only: int | None = None) -> Iterator[Dissected]:
+def dissect(
+    events: Iterable[Event], *, records: bool = True, only: int | None = None, watch: Tell | None = None
+) -> Iterator[Dissected]:
     """Dissect the events of any number of conversations; each is yielded when it has ended.
 
     `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length
-    of a conversation). `only`: the one conversation that is wanted, by its number.
+    of a conversation). `only`: the one conversation that is wanted, by its number. `watch`: is told the
+    records while the events are read, each in its turn (see `Order`), and then they are not kept.
 
     Without records, a conversation whose verdict no further byte can change is put aside
     (`Conversation.aside`): who makes the events need not look at its bytes any more.
     """
     live: dict[Conversation, tuple[Dissector, Dissected]] = {}
+    orders: dict[Conversation, Order] = {}
     for event in events:
         conversation = event.conversation
         if only is not None and conversation.index != only:
@@ -83,7 +76,17 @@ def dissect(events: Iterable[Event], *, records: bool = True, only: int | None =
             live[conversation] = dissector, Dissected(conversation, None)  # type: ignore[arg-type]
         dissector, result = live[conversation]
         found = dissector.push(event)
-        if records:
+        if watch is not None:
+            order = orders.setdefault(conversation, Order())
+            order.add(found)
+            ready: Iterable[Record] = ()
+            if isinstance(event, Ended):
+                ready = orders.pop(conversation).rest()
+            elif order and dissector.named:
+                ready = order.ready({side: dissector.pending(side) for side in Side})
+            for record in ready:
+                watch(conversation, dissector.link_now, record)
+        elif records:
             result.records += found
         match event:
             case Closed() | Reset():

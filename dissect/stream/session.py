@@ -238,6 +238,12 @@ class Flow:
                 break
         return first, last
 
+    def pending(self) -> tuple[int, int | None]:
+        """Where the next record begins at the earliest, and the earliest time it can have: see `Session`."""
+        if self.unread is not None:
+            return self.unread.offset, self.unread.last_ns
+        return self.offset, self._marks[0][1] if self._marks else None
+
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""
         del self.buffer[:size]
@@ -388,6 +394,13 @@ class Session(ABC):
     def lost(self, side: Side) -> str | None:
         """Why `side` is not read any further; None while it is."""
         return self._flows[side].lost
+
+    def pending(self, side: Side) -> tuple[int, int | None]:
+        """Where in its stream the next record of `side` begins at the earliest, and from when it is at least.
+
+        The time (ns) is None where no byte waits.
+        """
+        return self._flows[side].pending()
 
     def enter(self, state: str) -> None:
         """Go to `state`."""

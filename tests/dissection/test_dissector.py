@@ -7,7 +7,7 @@ import pytest
 
 from dissect.dissection.dissector import HOLD, MARKS, Dissector, SideFacts
 from dissect.dissection.opaque import OpaqueStream
-from dissect.dissection.reading import chronological
+from dissect.dissection.order import chronological
 from dissect.stream.records import HEAD_BYTES, Message
 from dissect.stream.side import Side
 from tests.dissection.conversations import ERROR_REPLY, FIN, GREETING, LINK_MESS, MS, C, S, Step, events, run

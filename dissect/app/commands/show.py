@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dissect.app import terminal
-from dissect.app.captures import add_capture_arguments, read_captures
+from dissect.app.captures import Captures, add_capture_arguments, read_captures
 from dissect.app.terminal import Cell, Column, Table
+from dissect.capture import Conversation
 from dissect.dissection.reading import Dissected
-from dissect.dissection.spice_links import tie
+from dissect.dissection.spice_links import SpiceLink, tie
 from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
@@ -63,24 +65,36 @@ def run(args: Namespace) -> int:
     key = None if args.ticket_key is None else _key(args.ticket_key)
     if args.sessions:
         return _sessions(args, key)
+    if args.json:
+        return _stream(args, key)
     first = True
-    for name, dissected in read_captures([args.capture], only=args.conversation):
-        _decrypt(dissected, key)
-        if args.json:
-            for record in dissected.records:
-                print(json.dumps(to_json(name, dissected, record, secrets=args.secrets)))
-        else:
-            _print(dissected, args, first=first)
+    for _, dissected in read_captures([args.capture], only=args.conversation):
+        _decrypt(dissected.records, key)
+        _print(dissected, args, first=first)
         first = False
     return 0
 
 
-def to_json(capture: str, dissected: Dissected, record: Record, *, secrets: bool = False) -> dict[str, Any]:
+def _stream(args: Namespace, key: PrivateKey | None) -> int:
+    """Print each record as soon as its turn is certain; none is kept, so memory does not grow."""
+
+    def tell(name: str, conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
+        _decrypt((record,), key)
+        print(dumps(to_json(name, conversation.index, link, record, secrets=args.secrets)))
+
+    dumps = json.JSONEncoder().encode
+    for _ in Captures([args.capture], only=args.conversation, watch=tell):
+        pass
+    return 0
+
+
+def to_json(
+    capture: str, conversation: int, link: SpiceLink | None, record: Record, *, secrets: bool = False
+) -> dict[str, Any]:
     """The object of `show --json`."""
-    link = dissected.verdict.spice
     return {
         "capture": capture,
-        "conversation": dissected.conversation.index,
+        "conversation": conversation,
         "kind": record.kind,
         "side": record.side,
         "protocol": record.protocol,
@@ -104,9 +118,9 @@ def _key(name: str) -> PrivateKey:
         raise terminal.Unusable(f"{name}: {error}") from None
 
 
-def _decrypt(dissected: Dissected, key: PrivateKey | None) -> None:
+def _decrypt(records: Iterable[Record], key: PrivateKey | None) -> None:
     """Put the password beside each ticket, or why it is not found."""
-    for record in dissected.records if key is not None else ():
+    for record in records if key is not None else ():
         if isinstance(record, Message) and record.name == "SpiceLinkEncryptedTicket" and record.parts:
             assert key is not None
             try:
@@ -120,7 +134,7 @@ def _sessions(args: Namespace, key: PrivateKey | None) -> int:
     """Print the SPICE sessions, each as one timeline; 3 where there is none."""
     found = list(read_captures([args.capture], only=args.conversation))
     for _, dissected in found:
-        _decrypt(dissected, key)
+        _decrypt(dissected.records, key)
     by_index = {dissected.conversation.index: dissected for _, dissected in found}
     groups = tie(dissected.verdict for _, dissected in found)
     for number, group in enumerate(groups):
@@ -130,7 +144,11 @@ def _sessions(args: Namespace, key: PrivateKey | None) -> int:
         )
         if args.json:
             for record, dissected in merged:
-                print(json.dumps(to_json(args.capture, dissected, record, secrets=args.secrets)))
+                verdict = dissected.verdict
+                shown = to_json(
+                    args.capture, verdict.conversation, verdict.spice, record, secrets=args.secrets
+                )
+                print(json.dumps(shown))
             continue
         title = "\n".join(terminal.wrap(safe(group.title), terminal.terminal_width()))
         print(("\n" if number else "") + terminal.paint(title, "head"))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The order in which the records of a conversation are told: by time, each side's as its stream has them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from dissect.stream.records import Message, Record
+from dissect.stream.side import Side
+
+HELD_BYTES = 16 << 20
+"""Bytes of records that are held back at most while an earlier one may still come."""
+
+RECORD_COST = 512
+"""Bytes that a record is taken to cost besides what it holds."""
+
+NEVER = 1 << 80
+
+
+def chronological(records: Iterable[Record]) -> list[Record]:
+    """Records of both sides by the time of their last byte, each side's in the order of its stream.
+
+    A side's record is not placed before the one that precedes it in the stream, though reordered segments
+    may have brought its bytes earlier.
+    """
+    latest: dict[Side, int] = dict.fromkeys(Side, 0)
+    placed: list[tuple[int, int, Record]] = []
+    for side in Side:
+        mine = [record for record in records if record.side is side]
+        # Stable: a violation stays behind the message it is about.
+        for index, record in enumerate(sorted(mine, key=lambda record: record.offset)):
+            latest[side] = max(latest[side], record.time_ns)
+            placed.append((latest[side], index, record))
+    return [record for _, _, record in sorted(placed, key=lambda item: item[0])]
+
+
+class Order:
+    """Records of one conversation in, as they become known; the same out in the order of `chronological`.
+
+    A record is given out as soon as no earlier one can come any more. Two things come later than their time:
+    what follows lost bytes, whose loss is known only later, comes when it is known; and at most `HELD_BYTES`
+    are held back, so where a side has a message that stays open for longer (a run that is not decoded), the
+    other side's records go first.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[Side, deque[Record]] = {side: deque() for side in Side}
+        self._latest: dict[Side, int] = dict.fromkeys(Side, 0)
+        self._held = 0
+
+    def __bool__(self) -> bool:
+        """Whether there are records that were not given out."""
+        return self._held > 0
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take what became known."""
+        for record in records:
+            queue = self._queues[record.side]
+            self._held += _cost(record)
+            # Only a violation is known before the run in which it lies.
+            at = len(queue)
+            while at and queue[at - 1].offset > record.offset:
+                at -= 1
+            queue.insert(at, record)
+
+    def ready(self, pending: dict[Side, tuple[int, int]]) -> Iterator[Record]:
+        """The records that are next for certain.
+
+        pending: for each side, where in its stream the next record that is still to come begins at the
+        earliest, and the earliest time (ns) that it can have.
+        """
+        client, server = Side.CLIENT, Side.SERVER
+        while self._queues[client] or self._queues[server]:
+            client_ns, client_known = self._next(client, *pending[client])
+            server_ns, server_known = self._next(server, *pending[server])
+            if client_known and client_ns <= server_ns:
+                yield self._pop(client)
+            elif server_known and server_ns < client_ns:
+                yield self._pop(server)
+            elif self._held > HELD_BYTES:
+                first = client if client_known and (client_ns <= server_ns or not server_known) else server
+                yield self._pop(first if self._queues[first] else first.other)
+            else:
+                break
+
+    def rest(self) -> Iterator[Record]:
+        """All that is left, once the conversation has ended."""
+        yield from self.ready(dict.fromkeys(Side, (NEVER, NEVER)))
+
+    def _next(self, side: Side, position: int, earliest_ns: int) -> tuple[int, bool]:
+        """The time of the side's next record, or the earliest it can have, and whether it is in the queue."""
+        queue = self._queues[side]
+        if queue and queue[0].offset <= position:
+            return max(self._latest[side], queue[0].time_ns), True
+        return max(self._latest[side], earliest_ns), False
+
+    def _pop(self, side: Side) -> Record:
+        record = self._queues[side].popleft()
+        self._latest[side] = max(self._latest[side], record.time_ns)
+        self._held -= _cost(record)
+        return record
+
+
+def _cost(record: Record) -> int:
+    return RECORD_COST + (len(record.raw) if isinstance(record, Message) else 0)
