@@ -159,7 +159,7 @@ def load_peers(*extra_files: str | Path) -> dict[str, Peer]:
     for file, directory, read in sources:
         for name, table in _tables(file, read).items():
             raw[name] = (_extended(name, table, file, raw), file, directory)
-    return {name: _peer(name, table, file, directory) for name, (table, file, directory) in raw.items()}
+    return {name: peer_from(name, table, file, directory) for name, (table, file, directory) in raw.items()}
 
 
 def find_peer(peers: Mapping[str, Peer], name: str) -> Peer:
@@ -232,7 +232,7 @@ def _extended(
     return merged
 
 
-class _Reader:
+class Reader:
     """Reads the keys of one table with their types; every complaint names file, table and key."""
 
     def __init__(self, file: str, table: str, data: Mapping[str, Any], inside: str = "") -> None:
@@ -251,13 +251,13 @@ class _Reader:
     def string(self, key: str) -> str | None:
         value = self.data.get(key)
         if value is not None and not isinstance(value, str):
-            raise self.fail(key, f"must be a string, not {_kind(value)}")
+            raise self.fail(key, f"must be a string, not {kind_of(value)}")
         return value
 
     def strings(self, key: str) -> tuple[str, ...]:
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.fail(key, f"must be a list of strings, not {_kind(value)}")
+            raise self.fail(key, f"must be a list of strings, not {kind_of(value)}")
         return tuple(value)
 
     def templates(self, key: str, allowed: frozenset[str] = PLACEHOLDERS) -> tuple[str, ...]:
@@ -279,13 +279,13 @@ class _Reader:
     def flag(self, key: str) -> bool:
         value = self.data.get(key, False)
         if not isinstance(value, bool):
-            raise self.fail(key, f"must be true or false, not {_kind(value)}")
+            raise self.fail(key, f"must be true or false, not {kind_of(value)}")
         return value
 
     def number(self, key: str, default: float) -> float:
         value = self.data.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.fail(key, f"must be a number, not {_kind(value)}")
+            raise self.fail(key, f"must be a number, not {kind_of(value)}")
         if not 0 < value < 3600:
             raise self.fail(key, f"must be between 0 and 3600 seconds, not {value}")
         return float(value)
@@ -307,22 +307,24 @@ class _Reader:
             allowed = ", ".join(f'"{item}"' for item in kind)
             raise self.fail(key, f'must be one of {allowed}, not "{value}"') from None
 
-    def below(self, key: str) -> _Reader | None:
+    def below(self, key: str) -> Reader | None:
         value = self.data.get(key)
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self.fail(key, f"must be a table, not {_kind(value)}")
-        return _Reader(self.file, self.table, value, f"{self.inside}{key}.")
+            raise self.fail(key, f"must be a table, not {kind_of(value)}")
+        return Reader(self.file, self.table, value, f"{self.inside}{key}.")
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value of a TOML file is, in words."""
     names = {str: "a string", list: "a list", dict: "a table", bool: "true or false", int: "a number"}
     return names.get(type(value), type(value).__name__)
 
 
-def _peer(name: str, data: Mapping[str, Any], file: str, directory: str) -> Peer:
-    read = _Reader(file, name, data)
+def peer_from(name: str, data: Mapping[str, Any], file: str, directory: str) -> Peer:
+    """The peer that table `name` of `file`, which lies in `directory`, describes. Raises PeerTableError."""
+    read = Reader(file, name, data)
     read.only(
         "role",
         "protocol",
@@ -383,7 +385,7 @@ def _peer(name: str, data: Mapping[str, Any], file: str, directory: str) -> Peer
     return peer
 
 
-def _environment(read: _Reader) -> dict[str, str]:
+def _environment(read: Reader) -> dict[str, str]:
     below = read.below("environment")
     found: dict[str, str] = {}
     for key in below.data if below else ():
@@ -395,7 +397,7 @@ def _environment(read: _Reader) -> dict[str, str]:
     return found
 
 
-def _ready(read: _Reader) -> Ready:
+def _ready(read: Reader) -> Ready:
     below = read.below("ready")
     if below is None:
         return Ready()
@@ -408,7 +410,7 @@ def _ready(read: _Reader) -> Ready:
     )
 
 
-def _version(read: _Reader) -> VersionQuestion | None:
+def _version(read: Reader) -> VersionQuestion | None:
     below = read.below("version")
     if below is None:
         return None
@@ -422,7 +424,7 @@ def _version(read: _Reader) -> VersionQuestion | None:
     return VersionQuestion(command, pattern)
 
 
-def _password(read: _Reader) -> PasswordWay | None:
+def _password(read: Reader) -> PasswordWay | None:
     below = read.below("password")
     if below is None:
         return None

@@ -139,6 +139,11 @@ class Rules:
             raise RulesError(error.strerror or str(error)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RulesError(str(error)) from None
+        return cls.of(found)
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Rules:
+        """The rules of tables that were read already. Raises RulesError."""
         for message, fields in found.items():
             if not isinstance(fields, dict):
                 raise RulesError(f"{message!r} is not a table of fields")
