@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dissect.capture.conversations import (
     Bytes,
@@ -48,8 +49,16 @@ class Dissected:
     """Whether the capture ended first."""
 
 
+class Told(NamedTuple):
+    """A record in its turn: of which conversation it is, and of which channel of which session."""
+
+    conversation: Conversation
+    link: SpiceLink | None
+    record: Record
+
+
 Tell = Callable[[Conversation, SpiceLink | None, Record], None]
-"""Is told each record in its turn: of which conversation it is, and of which channel of which session."""
+"""Is told each record in its turn, as `Told` has it."""
 
 
 def dissect(
@@ -64,6 +73,23 @@ def dissect(
     Without records, a conversation whose verdict no further byte can change is put aside
     (`Conversation.aside`): who makes the events need not look at its bytes any more.
     """
+    for one in _read(events, records, only, in_turn=watch is not None):
+        if isinstance(one, Dissected):
+            yield one
+        elif watch is not None:
+            watch(*one)
+
+
+def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told | Dissected]:
+    """The records of all conversations, each in its turn (see `Order`), and each conversation when it has
+    ended, without its records: whoever iterates decides what is kept.
+    """
+    return _read(events, True, only, in_turn=True)
+
+
+def _read(
+    events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool
+) -> Iterator[Told | Dissected]:
     live: dict[Conversation, tuple[Dissector, Dissected]] = {}
     orders: dict[Conversation, Order] = {}
     for event in events:
@@ -76,7 +102,7 @@ def dissect(
             live[conversation] = dissector, Dissected(conversation, None)  # type: ignore[arg-type]
         dissector, result = live[conversation]
         found = dissector.push(event)
-        if watch is not None:
+        if in_turn:
             order = orders.setdefault(conversation, Order())
             order.add(found)
             ready: Iterable[Record] = ()
@@ -85,7 +111,7 @@ def dissect(
             elif order and dissector.named:
                 ready = order.ready({side: dissector.pending(side) for side in Side})
             for record in ready:
-                watch(conversation, dissector.link_now, record)
+                yield Told(conversation, dissector.link_now, record)
         elif records:
             result.records += found
         match event:

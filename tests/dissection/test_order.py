@@ -11,7 +11,7 @@ import pytest
 
 from dissect.capture import Conversation, Event, open_capture, read
 from dissect.dissection.order import HELD_BYTES, Order, chronological
-from dissect.dissection.reading import dissect
+from dissect.dissection.reading import Dissected, dissect, each
 from dissect.dissection.spice_links import SpiceLink
 from dissect.stream import Side
 from dissect.stream.records import Gap, Message, Record, Violation
@@ -137,3 +137,8 @@ def test_records_come_before_the_end() -> None:
     assert len(told) == len(talk)
     assert not found.records
     assert max(behind) < 5  # of some 200
+
+    *pulled, last = each(events(steps, 1000 * MS))  # the same for who iterates
+    assert isinstance(last, Dissected)
+    assert last.verdict == found.verdict
+    assert [one.record for one in pulled if not isinstance(one, Dissected)] == told
