@@ -16,7 +16,8 @@ FLOORS = [
     {"stream"},
     {"rfb", "spice", "capture"},
     {"dissection"},
-    {"replay", "timing", "report"},
+    {"replay", "timing"},
+    {"report"},
     {"lab"},
     {"app"},
 ]

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What was found, as files that one can send to somebody who has none of our tools.
+
+    markup   HTML that cannot forget to escape
+    ladder   one conversation as a ladder, HTML and SVG; for the report and for notebooks
+
+Captures hold text that strangers chose. Here it becomes markup, so nothing is ever pasted together by hand:
+all of it goes through `markup.tag`, which escapes whatever is not markup already.
+
+May import `dissect.timing` and what lies below it, and nothing that is not Python's own. It opens no file,
+reads no clock, and what it makes fetches nothing.
+"""
