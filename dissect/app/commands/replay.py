@@ -18,7 +18,8 @@ from dissect.app.main import DIFFERENT, INCONCLUSIVE, INTERRUPTED, PASS, UNUSABL
 from dissect.app.packets import EPILOG as PACKETS_EPILOG
 from dissect.app.packets import add_packet_arguments, open_packets
 from dissect.capture import CaptureError
-from dissect.replay.compare import Difference, Rules, RulesError, hex_line
+from dissect.replay import telling
+from dissect.replay.compare import Rules, RulesError
 from dissect.replay.outcome import Outcome, Result
 from dissect.replay.plan import Plan, Unplayable, choose, load, sessions
 from dissect.replay.player import Options, Pace, Player, Shape
@@ -35,9 +36,6 @@ from dissect.replay.transports import (
 )
 from dissect.replay.voices import refusal
 from dissect.stream.text import duration, safe
-
-SHOWN = 20
-"""Differences that are printed for a person; --json has them all."""
 
 EPILOG = """\
 examples:
@@ -294,7 +292,9 @@ class _Report:
                 result.run = run
             if self.args.json:
                 print(json.dumps(result.to_json()))
-            elif self.args.repeat == 1 or (result.outcome is not Outcome.PASS and self.printed < SHOWN):
+            elif self.args.repeat == 1 or (
+                result.outcome is not Outcome.PASS and self.printed < telling.SHOWN
+            ):
                 self.printed += 1
                 print("\n".join(describe(result)))
 
@@ -361,61 +361,6 @@ def _unresolved(args: Namespace, plans: list[Plan], report: _Report, why: str) -
     return report.code()
 
 
-# --- For a person ---------------------------------------------------------------------------------------
-
-STYLES = {Outcome.PASS: "good", Outcome.INCONCLUSIVE: "warn"}
-
-
 def describe(result: Result) -> list[str]:
-    """A result as lines."""
-    what = f"conversation {result.conversation}" + (f" ({result.channel} channel)" if result.channel else "")
-    run = "" if result.run is None else f"run {result.run}: "
-    outcome = terminal.paint(str(result.outcome), STYLES.get(result.outcome, "bad"))
-    lines = [f"{run}{safe(what)} → {safe(result.to)}: {outcome}: {safe(result.reason)}"]
-    if result.outcome is Outcome.REFUSED and not result.sent_bytes and not result.received_bytes:
-        return lines
-    peer = ", ".join(f"{key} {value}" for key, value in result.peer.items())
-    lines.append(
-        f"  sent {terminal.plural(result.sent_bytes, 'byte')} in "
-        f"{terminal.plural(result.sent_messages, 'message')}; received "
-        f"{terminal.plural(result.received_bytes, 'byte')} in "
-        f"{terminal.plural(result.received_messages, 'message')}; {duration(result.lasted_ns)}"
-    )
-    held = [terminal.plural(result.compared_messages, "message")]
-    held += ["a silence"] * bool(result.compared_silences) + ["the end"] * bool(result.compared_endings)
-    left = []
-    for count, text in (
-        (result.left_over_messages, "came over and above"),
-        (result.unanswered_messages, "recorded and not met"),
-        (result.unsent_messages, "not sent"),
-    ):
-        if count:
-            left.append(f"{count:,} {text}")
-    lines.append(f"  compared {', '.join(held)}" + (f"; {', '.join(left)}" if left else ""))
-    if peer:
-        lines.append(f"  live peer: {safe(peer)}")
-    lines += [f"  not as recorded: {safe(text)}" for text in result.adapted]
-    lines += [f"  note: {safe(text)}" for text in result.notes]
-    around: tuple[object, ...] = ()
-    for difference in result.differences[:SHOWN]:
-        here = difference.message, difference.nth, difference.at
-        lines += _difference(difference, same=here == around)
-        around = here
-    hidden = len(result.differences) - SHOWN + result.differences_not_kept
-    if hidden > 0:
-        lines.append(f"  and {terminal.plural(hidden, 'more difference')} (--json has them)")
-    return lines
-
-
-def _difference(difference: Difference, *, same: bool) -> list[str]:
-    """One difference; `same`: the bytes around it have just been shown."""
-    nth = f" #{difference.nth}" if difference.nth else ""
-    path = f"{difference.message}{nth}.{difference.field}"
-    expected, got = safe(str(difference.expected)), safe(str(difference.got))
-    lines = [f"  {terminal.paint(safe(path), 'head')}: expected {expected}, got {got}"]
-    if difference.at is not None and not same and (difference.expected_bytes or difference.got_bytes):
-        at = f"{difference.at:>6}"
-        if difference.expected_bytes:
-            lines.append(f"    expected {at}  {hex_line(difference.expected_bytes)}")
-        lines.append(f"    got      {at}  {hex_line(difference.got_bytes)}")
-    return lines
+    """A result as lines for this terminal."""
+    return telling.describe(result, terminal.paint)
