@@ -171,13 +171,13 @@ class Dissector:
 
     def push(self, event: Event) -> list[Record]:
         """Take one event; returns the records that it completes. `Ended` must be the last."""
-        self._latest_ns = max(self._latest_ns, event.time_ns)
+        if event.time_ns > self._latest_ns:
+            self._latest_ns = event.time_ns
+        if type(event) is Bytes:
+            return self._bytes(event)
         match event:
             case Established():
                 self.established_ns = event.time_ns
-            case Bytes():
-                self._bytes(event)
-                return self._drive(event)
             case Lost():
                 facts = self._facts_of(event.side)
                 facts.lost_start = facts.lost_start or not facts.sent
@@ -245,27 +245,37 @@ class Dissector:
         self.link = self.link or link_of(self.spice)
         self.rfb = self.spice = None
 
-    def _bytes(self, event: Bytes) -> None:
-        side, facts = event.side, self._facts_of(event.side)
+    def _bytes(self, event: Bytes) -> list[Record]:
+        side = event.side
+        own = side.other if self.turned else side
+        facts = self.facts[own]
         if facts.first_ns is None:
             facts.first_ns = event.time_ns
             self.first_speaker = self.first_speaker or side
         facts.sent += len(event.data)
         self._mark(facts, event.time_ns)
-        if self._streams is None:
-            head = self._heads[side]
-            head += event.data[: ENOUGH - len(head)]
-            if facts.sent > VERSION_SIZE and self._past_version is None:
-                self._past_version = side
-            if isinstance(self._answers[side], NotYet):
-                lost = facts.lost_start
-                self._answers[side] = No("its first bytes were lost") if lost else recognise(bytes(head))
+        if self._streams is not None:
+            records = self._streams[own].feed(own, event.data, event.time_ns)
+            return self._seen(records) if records else records
+        head = self._heads[side]
+        head += event.data[: ENOUGH - len(head)]
+        if facts.sent > VERSION_SIZE and self._past_version is None:
+            self._past_version = side
+        if isinstance(self._answers[side], NotYet):
+            lost = facts.lost_start
+            self._answers[side] = No("its first bytes were lost") if lost else recognise(bytes(head))
+        return self._drive(event)
 
     def _mark(self, facts: SideFacts, time_ns: int) -> None:
-        time_ns = max(time_ns, facts.marks[-1][0]) if facts.marks else time_ns
-        if len(facts.marks) >= MARKS:
-            facts.marks.pop()
-        facts.marks.append((time_ns, facts.sent))
+        marks = facts.marks
+        if marks:
+            last_ns = marks[-1][0]
+            if last_ns > time_ns:
+                time_ns = last_ns
+            if len(marks) >= MARKS:
+                marks[-1] = time_ns, facts.sent
+                return
+        marks.append((time_ns, facts.sent))
 
     def _drive(self, event: Bytes | Lost) -> list[Record]:
         if self._streams is not None:

@@ -55,7 +55,7 @@ class Order:
 
     def add(self, records: Iterable[Record]) -> None:
         """Take what became known."""
-        for record in records:
+        for record in records:  # mostly there are none
             queue = self._queues[record.side]
             self._held += _cost(record)
             # Only a violation is known before the run in which it lies.
@@ -71,7 +71,7 @@ class Order:
         earliest, and the earliest time (ns) that it can have.
         """
         client, server = Side.CLIENT, Side.SERVER
-        while self._queues[client] or self._queues[server]:
+        while self._held:
             client_ns, client_known = self._next(client, *pending[client])
             server_ns, server_known = self._next(server, *pending[server])
             if client_known and client_ns <= server_ns:

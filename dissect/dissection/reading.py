@@ -90,8 +90,7 @@ def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told |
 def _read(
     events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool
 ) -> Iterator[Told | Dissected]:
-    live: dict[Conversation, tuple[Dissector, Dissected]] = {}
-    orders: dict[Conversation, Order] = {}
+    live: dict[Conversation, tuple[Dissector, Dissected, Order]] = {}
     for event in events:
         conversation = event.conversation
         if only is not None and conversation.index != only:
@@ -99,26 +98,25 @@ def _read(
             continue
         if isinstance(event, Opened):
             dissector = Dissector(conversation)
-            live[conversation] = dissector, Dissected(conversation, None)  # type: ignore[arg-type]
-        dissector, result = live[conversation]
+            live[conversation] = dissector, Dissected(conversation, None), Order()  # type: ignore[arg-type]
+        dissector, result, order = live[conversation]
         found = dissector.push(event)
         if in_turn:
-            order = orders.setdefault(conversation, Order())
             order.add(found)
-            ready: Iterable[Record] = ()
-            if isinstance(event, Ended):
-                ready = orders.pop(conversation).rest()
-            elif order and dissector.named:
-                ready = order.ready({side: dissector.pending(side) for side in Side})
-            for record in ready:
-                yield Told(conversation, dissector.link_now, record)
+            if order and dissector.named:
+                for record in order.ready({side: dissector.pending(side) for side in Side}):
+                    yield Told(conversation, dissector.link_now, record)
         elif records:
             result.records += found
+        if type(event) is Bytes and (records or conversation.aside):
+            continue  # nearly all events are of this kind
         match event:
             case Closed() | Reset():
                 how = "close" if isinstance(event, Closed) else "reset"
                 result.endings.append(Ending(event.side, how, event.time_ns))
             case Ended():
+                for record in order.rest():
+                    yield Told(conversation, dissector.link_now, record)
                 del live[conversation]
                 if dissector.turned:
                     for ending in result.endings:

@@ -219,11 +219,12 @@ class Flow:
 
     def append(self, data: bytes | bytearray | memoryview, now: int) -> None:
         self.buffer += data
+        marks = self._marks
         mark = self.offset + len(self.buffer), now
-        if self._marks and self._marks[-1][1] == now:
-            self._marks[-1] = mark
+        if marks and marks[-1][1] == now:
+            marks[-1] = mark
         else:
-            self._marks.append(mark)
+            marks.append(mark)
 
     def times(self, size: int) -> tuple[int, int]:
         """The times (ns) of the first and the last of the next `size` bytes.
@@ -243,6 +244,13 @@ class Flow:
         if self.unread is not None:
             return self.unread.offset, self.unread.last_ns
         return self.offset, self._marks[0][1] if self._marks else None
+
+    def taken(self, size: int) -> bytes:
+        """A copy of the next `size` bytes."""
+        if size < 4096:
+            return bytes(self.buffer[:size])
+        with memoryview(self.buffer) as view:  # one copy, where a slice would be another
+            return bytes(view[:size])
 
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""
@@ -321,6 +329,9 @@ class Session(ABC):
         out: list[Record] = []
         if data:
             flow = self._flows[side]
+            if flow.reading is not None and len(flow.buffer) + len(data) < flow.want.size and flow.buffer:
+                flow.append(data, now)  # in the midst of a message: nothing else can come of it
+                return out
             if flow.ended:
                 flow.ended = False
                 flow.lost = flow.lost or "follows the end of the stream"
@@ -482,7 +493,7 @@ class Session(ABC):
             framed.name,
             flow.offset,
             framed.size,
-            bytes(flow.buffer[: framed.size]),
+            flow.taken(framed.size),
             first,
             last,
             framed.parts,
