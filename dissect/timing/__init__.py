@@ -4,6 +4,7 @@
     observations  a verdict -> `Observation`s: how long until a side noticed, exact or censored
     results       a row a trial as NDJSON and Parquet, and what a probe prints
     estimators    medians, bands and comparisons that keep bounds as bounds (scipy, and only here)
+    grid          what each pair of a matrix came to, whoever draws it
     rungs         what the ladder of a conversation has on it, whoever draws it
     wording       what a message, a wait or a detection is called in a picture
     plots         ladders, detection times, maps, curves and stairs (matplotlib, and only here)

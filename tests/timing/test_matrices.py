@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dissect.stream import Side
-from dissect.timing.plots.matrices import before_after, best_clock, curves, heat_map
+from dissect.timing.grid import best_clock
+from dissect.timing.plots.matrices import before_after, curves, heat_map
 from dissect.timing.plots.stairs import staircase
 from dissect.timing.results import Probed, Row
 from tests.timing.paper import NASTY, check, words, written

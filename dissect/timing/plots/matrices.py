@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from dissect.stream.side import Side
 from dissect.stream.text import duration
 from dissect.timing.estimators import Curve, curve, median
+from dissect.timing.grid import MEANING, Cell, Grid, best_clock, caption, grid, pair_times
 from dissect.timing.observations import Clock, Observation
 from dissect.timing.plots import sheet
 from dissect.timing.plots.sheet import (
@@ -44,40 +45,6 @@ LIGHT, DARK = (0.78, 0.86, 0.94), (0.03, 0.19, 0.42)
 """The shades of the shortest and of the longest time."""
 
 
-def _times(rows: Sequence[Row], side: Side, clock: Clock) -> dict[tuple[str, str], list[Observation]]:
-    found: dict[tuple[str, str], list[Observation]] = {row.pair: [] for row in rows}
-    for row in rows:
-        one = row.seen(side, clock)
-        if row.lost is None and one is not None:
-            found[row.pair].append(one)
-    return found
-
-
-def best_clock(rows: Sequence[Row]) -> Clock:
-    """The wire's where every trial with a time has one of it, else the user's: never both in a picture."""
-    clocks = [{one.clock for one in row.observations} for row in rows if row.observations]
-    return "wire" if clocks and all("wire" in seen for seen in clocks) else "user"
-
-
-def _caption(rows: Sequence[Row], clock: Clock) -> str:
-    good = sum(row.lost is None for row in rows)
-    deadlines = sorted({row.deadline_ns for row in rows})
-    loads = [row.load1 for row in rows]
-    pairs: dict[tuple[str, str], int] = {}
-    for row in rows:
-        pairs[row.pair] = pairs.get(row.pair, 0) + (row.lost is None)
-    each = sorted(set(pairs.values()))
-    number = f"n = {each[0]}" if len(each) == 1 else f"n = {each[0]} to {each[-1]}"
-    words = [
-        f"{clock} clock",
-        f"{number} a pair, {good:,} trials in all, {len(rows) - good:,} lost",
-        f"deadline {' and '.join(duration(ns) for ns in deadlines)}",
-        f"seed {', '.join(map(str, sorted({row.seed for row in rows})))}",
-        f"load average {min(loads):g} to {max(loads):g}",
-    ]
-    return "; ".join(words)
-
-
 def _head(paper: Sheet, title: list[str], subtitle: list[str]) -> float:
     y = 0.24
     for text in title:
@@ -94,23 +61,14 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
 
     Raises ValueError without a row.
     """
-    if not rows:
-        raise ValueError("no trial to draw")
-    clock = clock or best_clock(rows)
-    found = _times(rows, side, clock)
-    clients = list(dict.fromkeys(sorted(row.client for row in rows)))
-    servers = list(dict.fromkeys(sorted(row.server for row in rows)))
-    medians = {pair: median(seen).ns for pair, seen in found.items() if seen}
-    exact = [ns for ns in medians.values() if ns is not None]
-    # Whole decades: shades that differ mean times that do.
-    low = 10 ** math.floor(math.log10(max(1, min(exact, default=1))))
-    high = 10 ** math.ceil(math.log10(max(10 * low, *exact, 1)))
+    found = grid(rows, side=side, clock=clock)
+    clients, servers = found.clients, found.servers
     with sheet.settings():
         names = {name: cut(drawable(name), NAME_MOST, LABEL) for name in clients}
         above = {name: cut(drawable(name), ABOVE_MOST, LABEL) for name in servers}
         space = WIDTH - 2 * MARGIN
         title = wrap(f"How long until the {side} noticed", space, TITLE, 2)
-        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        subtitle = wrap(found.caption, space, SUBTITLE, 3)
         left = MARGIN + max(wide(name, LABEL) for name in names.values()) + 0.15
         cell = min(1.1, (WIDTH - MARGIN - left) / len(servers))
         upright = max(wide(name, LABEL) for name in above.values()) > cell - 0.1
@@ -135,56 +93,35 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
             y = top + number * high_cell
             paper.text(left - 0.12, y + high_cell / 2 + 0.045, names[client], LABEL, align="right")
             for column, server in enumerate(servers):
-                of = [row for row in rows if row.pair == (client, server)]
-                _cell(
-                    paper,
-                    (left + column * cell, y, cell, high_cell),
-                    of,
-                    side,
-                    found.get((client, server), []),
-                    medians.get((client, server)),
-                    (math.log(low), math.log(high)),
-                )
-        _legend(paper, bottom + 0.3, (low, high) if exact else None)
+                cell_of = found.cells.get((client, server), Cell("absent"))
+                _cell(paper, (left + column * cell, y, cell, high_cell), cell_of)
+        _legend(paper, bottom + 0.3, found)
         return paper.figure
 
 
-def _left_first(row: Row, side: Side) -> bool:
-    """Whether the other side noticed and ended the conversation before this one could: no hang."""
-    return any(one.side is side.other and one.exact for one in row.observations)
-
-
-def _cell(
-    paper: Sheet,
-    place: tuple[float, float, float, float],
-    of: Sequence[Row],
-    side: Side,
-    seen: Sequence[Observation],
-    middle: int | None,
-    span: tuple[float, float],
-) -> None:
+def _cell(paper: Sheet, place: tuple[float, float, float, float], cell: Cell) -> None:
     x, y, across, down = place
-    fill, hatch, ink, lines, kind = "white", "", INK, ["–"], "absent"
-    good = [row for row in of if row.lost is None]
-    if middle is not None:
-        share = (math.log(max(1, middle)) - span[0]) / ((span[1] - span[0]) or 1.0)
-        colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
-        fill, kind = "#" + "".join(f"{round(255 * part):02x}" for part in colour), "time"
-        ink = "white" if share > 0.45 else INK
-        lines = duration(middle).split(" ", 1)
-    elif seen and all(_left_first(row, side) for row in good):
-        hatch, lines, kind = "....", ["cut off"] if across > 0.6 else ["cut", "off"], "cut"
-    elif seen:
-        hatch, kind = "////", "hang"
-        bound = min(one.ns for one in seen if not one.exact)
-        lines = ["≥ " + f"{bound / 1e9:.3g}", "s"] if bound >= 10**9 else ["≥", duration(bound)]
-    elif good:
-        fill, lines, kind = WASH, ["agreed"] if across > 0.55 else ["ok"], "agreed"
-    elif of:
-        lines, kind = ["lost"], "lost"
+    fill, hatch, ink, lines = "white", "", INK, ["–"]
+    match cell.kind:
+        case "time":
+            colour = tuple(a + (b - a) * cell.share for a, b in zip(LIGHT, DARK, strict=True))
+            fill = "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+            ink = "white" if cell.share > 0.45 else INK
+            lines = duration(cell.ns or 0).split(" ", 1)
+        case "cut":
+            hatch, lines = "....", ["cut off"] if across > 0.6 else ["cut", "off"]
+        case "hang":
+            hatch, bound = "////", cell.ns or 0
+            lines = ["≥ " + f"{bound / 1e9:.3g}", "s"] if bound >= 10**9 else ["≥", duration(bound)]
+        case "agreed":
+            fill, lines = WASH, ["agreed"] if across > 0.55 else ["ok"]
+        case "lost":
+            lines = ["lost"]
+        case "absent":
+            pass
     paper.axes.add_patch(
         Rectangle((x, y), across, down, fc=fill, ec=FAINT, lw=0.8, hatch=hatch, zorder=1,
-                  gid=f"cell {kind}")
+                  gid=f"cell {cell.kind}")
     )  # fmt: skip
     if len(lines) > 1 and wide(" ".join(lines), BODY) < across - 0.08:
         lines = [" ".join(lines)]
@@ -200,22 +137,22 @@ def _cell(
         paper.text(x + across / 2, baseline, line, BODY, align="center", colour=ink)
 
 
-def _legend(paper: Sheet, y: float, span: tuple[int, int] | None) -> None:
+def _legend(paper: Sheet, y: float, found: Grid) -> None:
     x = MARGIN
     steps = 24
-    if span is not None:
+    if found.low_ns is not None and found.high_ns is not None:
         for step in range(steps):
             share = step / (steps - 1)
             colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
             paper.axes.add_patch(Rectangle((x + step * 0.05, y), 0.05, 0.18, fc=colour, ec="none", zorder=1))
         x += steps * 0.05 + 0.1
-        text = f"{duration(span[0])} to {duration(span[1])}, logarithmic"
+        text = f"{duration(found.low_ns)} to {duration(found.high_ns)}, logarithmic"
         paper.text(x, y + 0.14, text, BODY)
         x += wide(text, BODY) + 0.35
     items = (
-        ("////", "white", "hang: nothing before the deadline, a bound"),
-        ("....", "white", "cut off: the other side noticed and left first"),
-        ("", WASH, "agreed: the same protocol"),
+        ("////", "white", MEANING["hang"]),
+        ("....", "white", MEANING["cut"]),
+        ("", WASH, MEANING["agreed"]),
     )
     for hatch, fill, text in items:
         if x + 0.4 + wide(text, BODY) > WIDTH - MARGIN:
@@ -240,7 +177,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
     it had not when the trial ended. Raises ValueError without an observation.
     """
     clock = clock or best_clock(rows)
-    found = {pair: seen for pair, seen in _times(rows, side, clock).items() if seen}
+    found = {pair: seen for pair, seen in pair_times(rows, side, clock).items() if seen}
     if not found:
         raise ValueError("no observation to draw")
     pairs = sorted(found, key=lambda pair: (pair[0], pair[1]))
@@ -250,7 +187,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
     with sheet.settings():
         space = WIDTH - 2 * MARGIN
         title = wrap(f"How long until the {side} noticed, server by server", space, TITLE, 2)
-        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        subtitle = wrap(caption(rows, clock), space, SUBTITLE, 3)
         clients = {pair[0]: cut(drawable(pair[0]), 1.9, LABEL) for pair in pairs}
         servers = {pair[1]: cut(drawable(pair[1]), 1.7, BODY) for pair in pairs}
         notes = {pair: _note(found[pair]) for pair in pairs}
@@ -338,7 +275,7 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
     without an observation.
     """
     clock = clock or best_clock(rows)
-    found = {pair: seen for pair, seen in _times(rows, side, clock).items() if seen}
+    found = {pair: seen for pair, seen in pair_times(rows, side, clock).items() if seen}
     if not found:
         raise ValueError("no observation to draw")
     clients = sorted({pair[0] for pair in found})
@@ -350,7 +287,7 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
     with sheet.settings():
         space = WIDTH - 2 * MARGIN
         title = wrap(f"Share of trials in which the {side} has noticed", space, TITLE, 2)
-        subtitle = wrap(_caption(rows, clock), space, SUBTITLE, 3)
+        subtitle = wrap(caption(rows, clock), space, SUBTITLE, 3)
         entries = {
             server: [(client, cut(f"{drawable(client)}: {_note(found[client, server])}", 3.2, BODY))
                      for client in clients if (client, server) in found]
