@@ -178,9 +178,12 @@ def _parquet_rows(path: Path) -> tuple[list[Row], list[str]]:
         raise ResultsError(f"{path}: {error}") from None
 
 
-def write_parquet(rows: Iterable[Row], path: str | Path) -> None:
-    """Write rows as Parquet, the same columns as NDJSON has. Raises ResultsError without pyarrow, OSError."""
-    parquet = _pyarrow()
+def arrow_schema() -> Any:
+    """The columns of trials in Arrow: those of NDJSON, and `started`, which is `started_ns` in UTC.
+
+    Raises ResultsError without pyarrow.
+    """
+    _pyarrow()
     import pyarrow as pa
 
     nanoseconds, text = pa.int64(), pa.string()
@@ -199,8 +202,22 @@ def write_parquet(rows: Iterable[Row], path: str | Path) -> None:
         "server_init_ns": pa.struct([("wire", nanoseconds), ("user", nanoseconds)]),
         "words": pa.list_(pa.struct([("ns", nanoseconds), ("stream", text), ("text", text)])),
     }
-    schema = pa.schema(list(kinds.items()), metadata={"firstbyte": SCHEMA})
-    parquet.write_table(pa.Table.from_pylist([row.to_json() for row in rows], schema=schema), path)
+    columns = [*kinds.items(), ("started", pa.timestamp("ns", "UTC"))]
+    return pa.schema(columns, metadata={"firstbyte": SCHEMA})
+
+
+def arrow_row(row: Row) -> dict[str, Any]:
+    """A row with the columns of `arrow_schema`."""
+    return {**row.to_json(), "started": row.started_ns}
+
+
+def write_parquet(rows: Iterable[Row], path: str | Path) -> None:
+    """Write rows as Parquet. Raises ResultsError without pyarrow, OSError."""
+    parquet = _pyarrow()
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist([arrow_row(row) for row in rows], schema=arrow_schema())
+    parquet.write_table(table, path)
 
 
 def _pyarrow() -> Any:
