@@ -173,6 +173,8 @@ def _parquet_rows(path: Path) -> tuple[list[Row], list[str]]:
     parquet = _pyarrow()
     try:
         table = parquet.read_table(path)
+        if "started" in table.column_names:  # a Python datetime has no nanoseconds; `started_ns` says it too
+            table = table.drop_columns(["started"])
         return [Row.from_json(data) for data in table.to_pylist()], []
     except (ValueError, OSError) as error:  # pyarrow's own are among them
         raise ResultsError(f"{path}: {error}") from None
