@@ -58,6 +58,15 @@ class Exit:
     monotonic_ns: int
     unix_ns: int
 
+    def __str__(self) -> str:
+        """How, in words: "exit code 3", "killed by SIGSEGV"."""
+        if self.status >= 0:
+            return f"exit code {self.status}"
+        try:
+            return f"killed by {signal.Signals(-self.status).name}"
+        except ValueError:
+            return f"killed by signal {-self.status}"
+
 
 class Output:
     """The last lines of a program, bounded; safe to read while it runs."""

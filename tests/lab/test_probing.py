@@ -73,6 +73,8 @@ def test_a_sweep_changes_one_field() -> None:
     assert [i for i, (a, b) in enumerate(zip(right, swept["major = 1"], strict=True)) if a != b] == [4]
     assert len({one.label for one in stimuli.sweep("rfb")}) == len(stimuli.sweep("rfb"))
     assert all(len(one.data) == 12 for one in stimuli.sweep("rfb"))
+    first = stimuli.sweep("first-bytes")
+    assert [one.data[:1] for one in first] == [bytes([byte]) for byte in range(256)]
     with pytest.raises(ValueError, match="tls"):
         stimuli.sweep("tls")
 
@@ -176,6 +178,14 @@ def run(port: int, plan: Plan = FAST, **options: Any) -> Result:
 def run_model(model: Model, plan: Plan = FAST, **options: Any) -> Result:
     with serving(model) as served:
         return run(served.port, plan, **options)
+
+
+def test_every_connection_is_told_to_whoever_listens() -> None:
+    told: list[tuple[bytes, Transcript]] = []
+    result = run_model(VncServer(), seen=lambda data, transcript: told.append((data, transcript)))
+    assert len(told) >= len(result.trials)
+    assert {data for data, _ in told} >= {trial.stimulus.data for trial in result.trials}
+    assert all(GREETING in transcript.received for data, transcript in told if not data)
 
 
 @pytest.mark.parametrize("least", [4, 16])

@@ -16,7 +16,7 @@ import pytest
 
 from dissect.lab import guard
 from dissect.lab.errors import CannotStart
-from dissect.lab.processes import LONGEST_LINE, Process
+from dissect.lab.processes import LONGEST_LINE, Exit, Process
 from tests.lab.conftest import await_nothing_left, marked_by, python
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -300,3 +300,8 @@ def test_nothing_stays_when_the_main_program_ends(end: str, number: int | None) 
             main.send_signal(number)
         main.wait(10)
     await_nothing_left(main.pid)
+
+
+def test_an_exit_in_words() -> None:
+    words = [str(Exit(status, 0, 0)) for status in (0, 3, -11, -200)]
+    assert words == ["exit code 0", "exit code 3", "killed by SIGSEGV", "killed by signal 200"]

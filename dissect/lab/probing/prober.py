@@ -270,14 +270,16 @@ class Prober:
         died: Callable[[], str | None] = lambda: None,
         announce: Callable[[str], None] = lambda text: None,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        seen: Callable[[bytes, Transcript], None] = lambda data, transcript: None,
     ) -> None:
         """restart: start the server again, on the same address (None: it is not ours to start).
 
         died: how it has ended, in words, None while it runs or where nobody knows. announce: told once,
-        before the trials, how long they take.
+        before the trials, how long they take. seen: told each connection, when it is over, and what it sent.
         """
         self.address, self.plan = address, plan
         self.restart, self.died, self.announce, self.progress = restart, died, announce, progress
+        self.seen = seen
         self.result = Result(server, plan)
         self._open: set[_Probe] = set()
         self._newest: list[int] = []
@@ -338,6 +340,7 @@ class Prober:
             transcript.ended_ns = time.monotonic_ns()
         self._open.discard(probe)
         probe.close()
+        self.seen(data, transcript)
         return transcript
 
     # --- the whole

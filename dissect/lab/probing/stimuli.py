@@ -83,13 +83,21 @@ def prefixes(protocol: str, seed: int = 0, lengths: tuple[int, ...] | None = Non
     ]
 
 
+SWEEPS = ("spice", "rfb", "first-bytes")
+"""What can be swept."""
+
+
 def sweep(protocol: str) -> list[Stimulus]:
-    """Single fields of the link message (spice) or versions (rfb); ValueError for another protocol."""
+    """Single fields of the link message (spice), versions (rfb), every first byte; ValueError for another."""
+    if protocol == "first-bytes":
+        # As many of the same as anybody waits for, so that only what they are decides.
+        filled = {f"first byte 0x{byte:02x}": bytes([byte]) * FILLER_BYTES for byte in range(256)}
+        return [Stimulus(protocol, data, label) for label, data in filled.items()]
     if protocol == "spice":
         return _link_sweep()
     if protocol == "rfb":
         return _version_sweep()
-    raise ValueError(f"there is no sweep of {protocol!r}: rfb or spice")
+    raise ValueError(f"there is no sweep of {protocol!r}: {', '.join(SWEEPS)}")
 
 
 def _link_sweep() -> list[Stimulus]:
