@@ -10,7 +10,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 PASS = 0
 DIFFERENT = 1
@@ -34,8 +34,13 @@ COMMANDS = {
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",
     "demo": "a tour: the bundled captures, then live programs on loopback",
+    "schema": "the JSON Schema of what a command prints with --json",
+    "completion": "a script that completes firstbyte's command lines in bash, zsh or fish",
 }
 """Name and help line; the code is in the module of that name in `dissect.app.commands`."""
+
+PAGED = frozenset({"verdict", "show", "peers", "schema"})
+"""Commands that print what they found and no more; on a terminal a pager shows what is longer than it."""
 
 STARTS_PROGRAMS = frozenset({"serve"})
 """Commands that start what follows `--`; its words are in `args.program`."""
@@ -57,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _alone(arguments)
+        code = _through_a_pager(arguments) if _pages(arguments) else _alone(arguments)
         sys.stdout.flush()  # here, where a closed pipe or a full disk still has its exit code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -81,6 +86,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         sys.stderr.write("firstbyte: this is a fault in firstbyte, not in its input: please report it\n")
         return BROKEN
+    return code
+
+
+def _pages(arguments: list[str]) -> bool:
+    """Whether a pager shows what these arguments print: on a terminal, where it may be long and ends."""
+    mine = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not {"--no-pager", "--follow"}.isdisjoint(mine):
+        return False
+    return bool(PAGED.intersection(mine[:1]) or {"-h", "--help"}.intersection(mine)) and sys.stdout.isatty()
+
+
+def _through_a_pager(arguments: list[str]) -> int:
+    from dissect.app.pager import pager
+
+    with pager():
+        code = _alone(arguments)
+        sys.stdout.flush()
     return code
 
 
@@ -114,7 +136,7 @@ def _run(arguments: list[str]) -> int:
         # Taken off here: argparse would look for the capture among the program's words.
         cut = arguments.index("--")
         arguments, program = arguments[:cut], arguments[cut + 1 :]
-    parser = _parser(chosen)
+    parser = build_parser({chosen})
     try:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # how argparse says that it has printed help, or what is wrong
@@ -128,14 +150,15 @@ def _run(arguments: list[str]) -> int:
 
     terminal.choose_colour(args.color)
     try:
+        terminal.choose_zone(getattr(args, "tz", None))
         return int(import_module(f"dissect.app.commands.{args.command}").run(args))
     except terminal.Unusable as error:
         terminal.complain(error.reason, source=error.source, offset=error.offset)
         return UNUSABLE
 
 
-def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Build the parser; only the `chosen` command's module is imported for its arguments."""
+def build_parser(chosen: Collection[str | None]) -> argparse.ArgumentParser:
+    """Build the parser; only the modules of the `chosen` commands are imported, for their arguments."""
     parser = argparse.ArgumentParser(
         prog="firstbyte",
         description="What happens when a VNC program meets a SPICE program: dissected, replayed, timed.",
@@ -151,8 +174,12 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
             description=line[0].upper() + line[1:] + ".",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        if name == chosen:
+        if name in chosen:
             import_module(f"dissect.app.commands.{name}").add_arguments(command)
+            if name in PAGED:
+                command.add_argument(
+                    "--no-pager", action="store_true", help="do not use a pager (nor where NO_PAGER is set)"
+                )
             command.add_argument(
                 "--color",
                 choices=("auto", "always", "never"),

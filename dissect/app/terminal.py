@@ -17,7 +17,9 @@ from dissect.stream.text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import tzinfo
     from typing import Literal, TextIO
 
     Fit = Literal["keep", "wrap", "cut"]
@@ -47,11 +49,24 @@ def complain(reason: str, *, source: str | None = None, offset: int | None = Non
     if offset is not None:
         parts.append(f"at byte {offset:,}")
     parts.append(safe(reason.strip()))
+    line = ": ".join(parts) + "\n"
     try:
+        if _pager and sys.stderr.isatty():  # in its place among the rest, and not lost below the page
+            sys.stdout.write(line)
+            return
         sys.stdout.flush()  # what was printed before comes first where both end in one place
     except OSError:
         pass  # a full disk or a reader that has left; the complaint matters all the more
-    sys.stderr.write(": ".join(parts) + "\n")
+    sys.stderr.write(line)
+
+
+_pager: Literal["", "waits", "shows"] = ""
+
+
+def page(pager: Literal["", "waits", "shows"]) -> None:
+    """Say what is between stdout and the terminal: nothing, a pager that may start, or one that has."""
+    global _pager
+    _pager = pager
 
 
 # --- text ---------------------------------------------------------------------------------------------
@@ -71,18 +86,86 @@ def width(text: str) -> int:
 # --- numbers ------------------------------------------------------------------------------------------
 
 
-def timestamp(ns: int) -> str:
-    """Return a Unix time in nanoseconds as UTC to the microsecond: "2017-01-25 14:03:11.123456 UTC".
+_zone: tzinfo | Literal["UTC", "local"] = "UTC"
+"""The zone that times are shown in."""
 
-    Times outside the years 1 to 9999, which a damaged capture may hold, come as "<ns> ns".
+
+def add_zone_arguments(parser: ArgumentParser) -> None:
+    """The options of a command that shows times of day to a person."""
+    zone = parser.add_mutually_exclusive_group()
+    zone.add_argument(
+        "--tz",
+        metavar="ZONE",
+        help='show times in this zone: Europe/Berlin, "local", "UTC" (default: FIRSTBYTE_TZ, else UTC)',
+    )
+    zone.add_argument(
+        "--utc", dest="tz", action="store_const", const="UTC", help="show times in UTC, whatever is set"
+    )
+
+
+def choose_zone(name: str | None) -> None:
+    """Set the zone that times are shown in, for the whole process.
+
+    name: "UTC", "local" or a name of the zone database; None takes FIRSTBYTE_TZ, and UTC where that is not
+    set. Raises `Unusable` where there is no such zone.
+    """
+    global _zone
+    asked = name if name is not None else os.environ.get("FIRSTBYTE_TZ") or "UTC"
+    if asked in ("UTC", "local"):
+        _zone = "UTC" if asked == "UTC" else "local"
+        return
+    from zoneinfo import ZoneInfo, available_timezones
+
+    try:
+        _zone = ZoneInfo(asked)
+    except (KeyError, ValueError, OSError):
+        said = f"no time zone {asked!r}" + ("" if name is not None else " (from FIRSTBYTE_TZ)")
+        if not available_timezones():
+            said += ": this system has no zone database (Debian: tzdata)"
+        raise Unusable(said) from None
+
+
+def timestamp(ns: int) -> str:
+    """Return a Unix time in nanoseconds, to the microsecond, in the zone that was chosen.
+
+    "2017-01-25 14:03:11.123456 UTC", or "2017-01-25 15:03:11.123456+01:00". Times outside the years 1 to
+    9999, which a damaged capture may hold, come as "<ns> ns".
     """
     from datetime import UTC, datetime, timedelta
 
     try:
         moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
-    except OverflowError:
+        if _zone == "UTC":
+            return moment.strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+        return moment.astimezone(None if _zone == "local" else _zone).isoformat(" ", "microseconds")
+    except (OverflowError, ValueError):
         return f"{ns} ns"
-    return moment.strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+def clock(ns: int) -> str:
+    """The time of day of a Unix time in nanoseconds, in the zone that was chosen: "15:03:11.123456"."""
+    return timestamp(ns)[11:26]
+
+
+# --- links --------------------------------------------------------------------------------------------
+
+NO_LINKS = frozenset({"", "dumb", "linux"})
+"""Terminals that would show a link's bytes as text."""
+
+
+def link(path: str, text: str | None = None) -> str:
+    """The name of a file, or safe `text`, as a link to it (OSC 8), on terminals that may know links.
+
+    Not where colours are off, for whoever switches those off wants plain text.
+    """
+    text, stream = safe(path) if text is None else text, sys.stdout
+    if path == "-" or os.environ.get("TERM", "") in NO_LINKS or not coloured(stream) or not stream.isatty():
+        return text
+    from pathlib import Path
+    from urllib.parse import quote
+
+    where = quote(os.fsencode(Path(path).absolute()))
+    return f"\x1b]8;;file://{quote(os.uname().nodename)}{where}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 # --- colour -------------------------------------------------------------------------------------------
@@ -319,7 +402,7 @@ class Progress:
 
     def update(self, text: str) -> None:
         """Show `text`, cut to the terminal's width; most calls cost a look at the clock."""
-        if not self.shown or (now := time.monotonic()) < self._next:
+        if not self.shown or _pager == "shows" or (now := time.monotonic()) < self._next:
             return
         self._next = now + self.PAUSE
         self.stream.write("\r\x1b[K" + _prefix(safe(text), terminal_width() - 1))

@@ -126,7 +126,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, sources: Path
         "left out: a directory without __init__.py, or a kind of file that pyproject.toml does not name"
     )
     assert not packed - source
-    assert {name.rpartition(".")[2] for name in packed} <= {"py", "toml", "typed"}
+    assert {name.rpartition(".")[2] for name in packed} <= {"css", "js", "json", "py", "toml", "typed"}
 
 
 def test_its_metadata_is_what_scapy_asks_for(wheel: Path) -> None:

@@ -56,7 +56,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="where the pictures go (default: firstbyte-demo)",
     )
     parser.add_argument("--no-peers", action="store_true", help="leave out the real programs installed here")
-    parser.epilog = "Needs no root and no VNC or SPICE program; all traffic stays on loopback."
+    parser.epilog = (
+        "Needs no root and no VNC or SPICE program; all traffic stays on loopback.\n\n"
+        "example: firstbyte demo --no-peers -o pictures"
+    )
 
 
 def run(args: Namespace) -> int:
@@ -199,7 +202,7 @@ def _pictures(folder: Path, *groups: Sequence[Row]) -> None:
         written.append(folder / "detection-times.png")
         save(detection_times(observations), written[-1])
     for path in written:
-        print(f"  {safe(str(path))}")
+        print(f"  {terminal.link(str(path))}")
 
 
 # --- shared

@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="NDJSON on standard output, and nothing else there"
     )
-    parser.epilog = "example: firstbyte peers --peers my-builds.toml"
+    parser.epilog = "examples:\n  firstbyte peers\n  firstbyte peers --peers my-builds.toml"
 
 
 def run(args: Namespace) -> int:

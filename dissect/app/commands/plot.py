@@ -16,7 +16,6 @@ from dissect.app.captures import add_capture_arguments, read_captures
 from dissect.app.main import INCONCLUSIVE, PASS
 from dissect.dissection.reading import Dissected
 from dissect.stream.side import Side
-from dissect.stream.text import safe
 from dissect.timing.observations import Observation, observe
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ def _write(args: Namespace, figure: Figure, kind: str, facts: dict[str, object],
     target = BytesIO()  # so that a half-written file is never left behind by a fault while drawing
     save(figure, target, kind_of_file)
     Path(path).write_bytes(target.getvalue())
-    print(json.dumps({"path": path, "kind": kind, **facts}) if args.json else safe(path))
+    print(json.dumps({"path": path, "kind": kind, **facts}) if args.json else terminal.link(path))
     return PASS
 
 

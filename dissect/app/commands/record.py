@@ -128,7 +128,7 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
         print(json.dumps(_to_json(recording)))
         return
     print(
-        f"{recording.path}: {terminal.plural(recording.packets, 'packet')}, "
+        f"{terminal.link(str(recording.path))}: {terminal.plural(recording.packets, 'packet')}, "
         f"{terminal.plural(recording.bytes, 'byte')}, by {recording.by}, stopped: {recording.stopped}"
     )
 

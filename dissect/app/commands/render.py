@@ -166,7 +166,8 @@ class Film:
             since = f"{(time_ns - self.conversation.start_ns) / 1e9:.3f} s"
             whole = "" if self.renderer.whole else ", not whole"
             updates = f"{self.renderer.updates} update{'' if self.renderer.updates == 1 else 's'}"
-            print(safe(f"{path}: {width} × {height}, after {updates}, at {since}{whole}"))
+            shown_path = terminal.link(str(path))
+            print(f"{shown_path}: {width} × {height}, after {updates}, at {since}{whole}")
 
     def _tell(self, problem: Violation) -> None:
         self._problems += 1

@@ -29,8 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one object a capture on standard output")
     parser.epilog = (
-        "What was done is not done again: run the same command to go on after an interruption.\n"
-        "example: firstbyte scan captures/ 's3://bucket/2026-*/*.pcap.gz' -o verdicts"
+        "What was done is not done again: run the same command to go on after an interruption.\n\n"
+        "examples:\n"
+        "  firstbyte scan pcaps -o verdicts\n"
+        "  firstbyte scan captures/ 's3://bucket/2026-*/*.pcap.gz' -o verdicts"
     )
 
 
@@ -60,7 +62,7 @@ def run(args: Namespace) -> int:
         print(
             f"{terminal.plural(found, 'conversation')} in {terminal.plural(done, 'capture')}"
             + (f", {failed} with errors" if failed else "")
-            + f": {args.output}"
+            + f": {terminal.link(args.output)}"
         )
     if not found:
         raise terminal.Unusable("no TCP conversation in any of these captures")

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from functools import lru_cache
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from dissect.app import terminal
 from dissect.app.captures import Captures, add_capture_arguments, read_captures
+from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.capture import Conversation
 from dissect.dissection.reading import Dissected
@@ -37,6 +39,14 @@ HIDDEN = {
 COUNTS = ("num_", "number_of_", "name_len", "reason_length", "message_len", "padding")
 """How the names of fields begin that only count what follows, or carry nothing."""
 
+EPILOG = """\
+examples:
+  firstbyte show pcaps/gvncviewer--qemu-spice.pcapng
+  firstbyte show --wide --tz Europe/Berlin pcaps/xtightvncviewer--xtightvnc.pcapng
+  firstbyte show --sessions pcaps/spicy--qemu-spice-devices.pcapng
+  firstbyte show --follow growing.pcapng
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -57,14 +67,25 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="print each SPICE session as one timeline of all its channels, and nothing else",
     )
-    parser.epilog = "example: firstbyte show pcaps/gvncviewer--qemu-spice.pcapng"
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="print each message as it comes, of all conversations, and at the end of a file wait for more, "
+        "until Ctrl-C; with - as a pipe brings them",
+    )
+    terminal.add_zone_arguments(parser)
+    parser.epilog = EPILOG
 
 
 def run(args: Namespace) -> int:
     """Print the records; 0 where at least one conversation was found."""
     key = None if args.ticket_key is None else _key(args.ticket_key)
+    if args.sessions and args.follow:
+        raise terminal.Unusable("--sessions needs the whole capture, and --follow does not wait for it")
     if args.sessions:
         return _sessions(args, key)
+    if args.follow:
+        return _follow(args, key)
     if args.json:
         return _stream(args, key)
     first = True
@@ -80,12 +101,70 @@ def _stream(args: Namespace, key: PrivateKey | None) -> int:
 
     def tell(name: str, conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
         _decrypt((record,), key)
-        print(dumps(to_json(name, conversation.index, link, record, secrets=args.secrets)))
+        print(to_line(name, conversation.index, link, record, secrets=args.secrets))
 
-    dumps = json.JSONEncoder().encode
     for _ in Captures([args.capture], only=args.conversation, watch=tell):
         pass
     return 0
+
+
+def _follow(args: Namespace, key: PrivateKey | None) -> int:
+    """Print each record when its turn is certain, and each verdict, until Ctrl-C or a pipe's end."""
+    table = _live_table(args)
+    started: set[int] = set()
+
+    def tell(name: str, conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
+        _decrypt((record,), key)
+        if args.json:
+            shown = to_json(name, conversation.index, link, record, secrets=args.secrets)
+            print(json.dumps(shown), flush=True)
+            return
+        if not started:
+            print("\n".join(table.head()))
+        if conversation.index not in started:
+            started.add(conversation.index)
+            _remark(conversation.index, f"{conversation.client} → {conversation.server}")
+        style, what = _what(record)
+        row: list[str | Cell] = [
+            terminal.clock(record.time_ns),
+            str(conversation.index),
+            _side(record.side),
+            f"{record.size:,}",
+            Cell(what, style),
+            Cell(_words(record, args), style),
+        ]
+        print("\n".join(table.row(row)), flush=True)
+
+    captures = Captures([args.capture], only=args.conversation, watch=tell, follow=True, interruptible=True)
+    for _, dissected in captures:
+        if not args.json:
+            verdict = dissected.verdict
+            so_far = "so far " if captures.interrupted and dissected.open else ""
+            _remark(verdict.conversation, f"{so_far}{verdict.verdict}: {verdict.reason}")
+    return INTERRUPTED if captures.interrupted else 0
+
+
+def _live_table(args: Namespace) -> Table:
+    """The columns of rows that are still to come, so that they cannot be fitted to them."""
+    table = Table(
+        [
+            Column("time", align="right"),
+            Column("#", align="right"),
+            Column("from"),
+            Column("size", align="right"),
+            Column("what"),
+            Column("", fit="wrap" if args.wide else "cut"),
+        ]
+    )
+    detail = " " * table.limit
+    table.fit([[terminal.clock(0), "999", _side(Side.CLIENT), "999,999", "FramebufferUpdateRequest", detail]])
+    return table
+
+
+def _remark(number: int, text: str) -> None:
+    """A line about a conversation, between those of its messages."""
+    for line in terminal.wrap(safe(f"conversation {number}: {text}"), terminal.terminal_width()):
+        print(terminal.paint(line, "head"), flush=True)
 
 
 def to_json(
@@ -106,6 +185,22 @@ def to_json(
         "session": None if link is None else link.session_id,
         "channel": None if link is None else link.channel,
     }
+
+
+_quoted = lru_cache(4096)(json.dumps)
+
+
+def to_line(
+    capture: str, conversation: int, link: SpiceLink | None, record: Record, *, secrets: bool = False
+) -> str:
+    """`to_json` as a line of JSON, of which there may be millions."""
+    session, channel = (None, None) if link is None else (link.session_id, link.channel)
+    return (
+        f'{{"capture": {_quoted(capture)}, "conversation": {conversation}, "kind": "{record.kind}", '
+        f'"side": "{record.side}", "protocol": "{record.protocol}", "name": {_quoted(record.name)}, '
+        f'"time_ns": {record.time_ns}, "offset": {record.offset}, "size": {record.size}, '
+        f'"fields": {record.text(secrets=secrets)}, "session": {_quoted(session)}, "channel": {_quoted(channel)}}}'
+    )
 
 
 def _key(name: str) -> PrivateKey:

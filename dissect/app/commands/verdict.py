@@ -20,6 +20,13 @@ from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 
+EPILOG = """\
+examples:
+  firstbyte verdict pcaps/gvncviewer--qemu-spice.pcapng
+  firstbyte verdict --when --tz Europe/Berlin pcaps/spicy-*.pcapng
+  firstbyte verdict --verdict wrong-protocol -w odd.pcapng day-*.pcap.gz --merge
+"""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -28,7 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="OUT.pcapng", help="write the packets of these conversations, unchanged"
     )
-    parser.epilog = "example: firstbyte verdict --verdict wrong-protocol -w odd.pcapng day-*.pcap.gz --merge"
+    parser.add_argument("--when", action="store_true", help="show when each conversation began")
+    terminal.add_zone_arguments(parser)
+    parser.epilog = EPILOG
 
 
 def run(args: Namespace) -> int:
@@ -85,7 +94,7 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
         else:
             rows.append((name, verdict))
     if not args.json:
-        _table(rows)
+        _table(rows, when=args.when)
     sys.stdout.flush()
     if captures.interrupted:
         terminal.complain(
@@ -103,10 +112,11 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
-def _table(rows: list[tuple[str, Verdict]]) -> None:
+def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
     table = Table(
         [
             Column("#", align="right"),
+            *([Column("began")] if when else []),
             Column("client"),
             Column("server"),
             Column("spoke"),
@@ -116,14 +126,15 @@ def _table(rows: list[tuple[str, Verdict]]) -> None:
             Column("why", fit="wrap", style="dim"),
         ]
     )
-    cells = [_cells(verdict) for _, verdict in rows]
+    cells = [_cells(verdict, when=when) for _, verdict in rows]
     table.fit(cells)
     several = len({name for name, _ in rows}) > 1
     last = None
     for (name, _), row in zip(rows, cells, strict=True):
         if name != last:
             if several:
-                print(("\n" if last is not None else "") + terminal.paint(safe(name), "head"))
+                heading = terminal.link(name, terminal.paint(safe(name), "head"))
+                print(("\n" if last is not None else "") + heading)
             if last is None or several:
                 print("\n".join(table.head()))
             last = name
@@ -135,9 +146,10 @@ def _table(rows: list[tuple[str, Verdict]]) -> None:
                 print(line)
 
 
-def _cells(verdict: Verdict) -> list[str | Cell]:
+def _cells(verdict: Verdict, *, when: bool) -> list[str | Cell]:
     return [
         str(verdict.conversation),
+        *([terminal.timestamp(verdict.start_ns)] if when else []),
         Cell(verdict.client, "client"),
         Cell(verdict.server, "server"),
         spoke(verdict),
