@@ -168,10 +168,11 @@ def record_conversation(
                 if stopped is not Stopped.ENDED or turn + 1 == times:
                     break
                 visitor.stop(0.5)
+            client_exit = visitor.exited  # a client that leaves when the relay does, did not leave by itself
             recorder.stop(reason=WHY[stopped])
             if stopped is Stopped.ENDED:
                 visitor.wait(exit_s)
-            client_exit = visitor.exited
+                client_exit = visitor.exited
         visitor.stop(0.5)
         if recorder.started_ns is None or recorder.end_ns is None:
             raise CannotRecord(f"{path}: nothing was recorded")
