@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # make demo    a tour on the bundled captures and on live programs; needs no root
-# make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them)
+# make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them);
+#              one process a core, at most four, each with whole files (PYTEST_ARGS='-n 0': one at a time)
 # make lint    ruff and mypy
 # make format  let ruff rewrite the sources
 # make bench   what start-up costs, as ratios
@@ -18,6 +19,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := yes
 PYTEST_ARGS :=
+# More than four at once, and tests that start real programs slow each other down.
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -49,7 +52,7 @@ peers: $(VENV)/.develops
 
 .PHONY: test
 test: $(VENV)/.develops peers
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest $(AT_ONCE) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.develops

@@ -20,6 +20,10 @@ hypothesis.settings.register_profile("firstbyte", deadline=None, print_blob=True
 hypothesis.settings.load_profile("firstbyte")
 
 
+# Nor is the width of the terminal that the tests happen to run in (one for each of several at once).
+os.environ.pop("COLUMNS", None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave a test out, or fail it under CI=true, where a program that it names is not installed."""
     reasons = [f"{name} is not on the PATH" for name in _marked(item, "program") if not shutil.which(name)]
