@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -24,14 +23,13 @@ from dissect.app.terminal import Unusable
 from dissect.capture import CaptureError, Conversations, open_capture
 from dissect.capture.bulk import Bulk
 from dissect.dissection.reading import dissect
+from dissect.firstbyte.tables import COLUMNS, CONVERSATION, conversation_row, schema_of
 
 NAMES = re.compile(r"\.(pcap|pcapng|cap|dmp)\d*(\.(gz|xz|zst|lz4|bz2))?$", re.IGNORECASE)
 """Names that are taken for captures where a folder is walked; a file that is named is always taken."""
 
 BATCH = 4096
 """Rows that are kept before they are written."""
-
-DETECTION = ("ns", "censored", "by", "bytes", "after_close")
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def scan(wanted: list[Source], folder: Path, jobs: int, tell: Callable[[Scanned]
 def scan_one(source: Source, folder: Path) -> Scanned:
     """Scan one capture into its Parquet file. Its errors are rows; those of `folder` are raised."""
     arrow = _needed("pyarrow")
-    schema = _schema(arrow)
+    schema = schema_of(CONVERSATION)
     target = folder / source.part
     unfinished = target.with_suffix(".unfinished")
     count = 0
@@ -179,7 +177,7 @@ def scan_one(source: Source, folder: Path) -> Scanned:
 
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
-    empty = dict.fromkeys(COLUMNS)
+    empty = dict.fromkeys(COLUMNS[CONVERSATION])
     try:
         stream = _open(source)
         capture = open_capture(source.name if stream is None else stream, source.name)
@@ -197,14 +195,7 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
             yield from bulk.finish(capture, capture.end_ns)
 
         for dissected in dissect(events(), records=False):
-            row = dissected.verdict.to_json(source.name)
-            for side in ("server", "client"):
-                seen = row.pop(f"{side}_detect") or {}
-                row.update({f"{side}_detect_{name}": seen.get(name) for name in DETECTION})
-            for name in ("first_speaker", "detected_first"):
-                row[name] = None if row[name] is None else str(row[name])
-            row["session"] = None if row["session"] is None else json.dumps(row["session"])
-            yield {**row, "error": None}
+            yield conversation_row(dissected.verdict, source.name)
     for problem in capture.problems:
         yield {**empty, "capture": source.name, "error": f"at byte {problem.offset}: {problem.reason}"}
     if stream is not None:
@@ -218,35 +209,6 @@ def _open(source: Source) -> BinaryIO | None:
     system, path = _needed("fsspec").core.url_to_fs(source.name)
     stream: BinaryIO = system.open(path, "rb")
     return stream
-
-
-_TEXT = (
-    "capture",
-    "client",
-    "server",
-    "first_speaker",
-    "client_spoke",
-    "server_spoke",
-    "verdict",
-    "detected_first",
-    "reason",
-    "roles_from",
-    "session",  # as JSON
-    "error",
-)
-_NUMBERS = ("conversation", "start_ns")
-_KINDS = {"ns": "int64", "bytes": "int64", "censored": "bool_", "after_close": "bool_", "by": "string"}
-COLUMNS = {
-    **dict.fromkeys(_TEXT, "string"),
-    **dict.fromkeys(_NUMBERS, "int64"),
-    "reversed": "bool_",
-    **{f"{side}_detect_{name}": _KINDS[name] for side in ("server", "client") for name in DETECTION},
-}
-"""Columns of the Parquet files and their Arrow types; those of `verdict --json`, with `error`."""
-
-
-def _schema(arrow: Any) -> Any:
-    return arrow.schema([(name, getattr(arrow, kind)()) for name, kind in COLUMNS.items()])
 
 
 def _count(path: Path) -> int:

@@ -13,7 +13,8 @@ import pytest
 
 from dissect.app import main as app
 from dissect.app import scanning
-from dissect.app.scanning import COLUMNS, NAMES, Source, scan_one, sources
+from dissect.app.scanning import NAMES, Source, scan_one, sources
+from dissect.firstbyte.tables import COLUMNS, CONVERSATION, DETECTION
 from tests.app.captures import CURE, FAST, HANG, write
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -49,7 +50,7 @@ def test_rows_are_those_of_verdict(
     assert told.out == f"6 conversations in 5 captures, 2 with errors: {out}\n"
     assert "bad.pcap: at byte 0: not a capture but text" in told.err
     rows = table(out)
-    assert all(list(row) == list(COLUMNS) for row in rows)
+    assert all(list(row) == list(COLUMNS[CONVERSATION]) for row in rows)
     names = [
         str(captures / name) for name in ("one.pcapng", "deep/two.pcapng", "deep/three.pcap.gz", "cut.pcap0")
     ]
@@ -59,10 +60,11 @@ def test_rows_are_those_of_verdict(
         row = json.loads(line)
         for side in ("server", "client"):
             seen = row.pop(f"{side}_detect") or {}
-            row.update({f"{side}_detect_{name}": seen.get(name) for name in scanning.DETECTION})
+            row.update({f"{side}_detect_{name}": seen.get(name) for name in DETECTION})
         row["session"] = None if row["session"] is None else json.dumps(row["session"])
         expected.append({**row, "error": None})
     found = [row for row in rows if row["error"] is None]
+    assert all(row.pop("start") is not None for row in found)
     assert found == sorted(expected, key=lambda row: (row["capture"], row["conversation"]))
     errors = {Path(row["capture"]).name: row for row in rows if row["error"] is not None}
     assert set(errors) == {"bad.pcap", "cut.pcap0"}

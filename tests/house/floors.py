@@ -18,7 +18,7 @@ FLOORS = [
     {"dissection"},
     {"replay", "timing"},
     {"report"},
-    {"lab"},
+    {"lab", "firstbyte"},
     {"app"},
 ]
 """From the ground up; a room imports from the floors below its own, not from its neighbours."""
@@ -38,7 +38,9 @@ LIBRARIES = {
     "zstandard": ("dissect.capture.packed",),
     "matplotlib": ("dissect.timing",),
     "scipy": ("dissect.timing.estimators",),
-    "pyarrow": ("dissect.timing.results", "dissect.app.scanning"),
+    "pyarrow": ("dissect.timing.results", "dissect.firstbyte.tables", "dissect.app.scanning"),
+    "pandas": ("dissect.firstbyte.tables",),
+    "polars": ("dissect.firstbyte.tables",),
     "numpy": ("dissect.timing", "dissect.rfb.pixels", "dissect.capture.bulk", "dissect.capture.files"),
     "fsspec": ("dissect.app.scanning",),
     "PIL": ("dissect.rfb.pixels",),  # JPEG and PNG rectangles, and the pictures that are written
