@@ -70,7 +70,7 @@ class LEIntFlagsField(LEIntField):
         self.bits = bits
 
 
-_FLAGS = (ByteFlagsField, LEShortFlagsField, LEIntFlagsField)
+FLAGS = (ByteFlagsField, LEShortFlagsField, LEIntFlagsField)
 
 
 class PointedField(RestField):
@@ -133,7 +133,7 @@ class SpiceLayout(Layout):
                     self.inner.append((name, layout))
         self.points: bool = bool(self.pointers or self.inner)
         self._own = {
-            name for name, f in self.fields.items() if isinstance(f, (*_FLAGS, PointedField, PointerField))
+            name for name, f in self.fields.items() if isinstance(f, (*FLAGS, PointedField, PointerField))
         }
 
     def describe(
@@ -148,7 +148,7 @@ class SpiceLayout(Layout):
                 shown.update(super().describe({name: value}, secrets=secrets, context=context))
             elif isinstance(field_, PointerField):
                 shown.update(self._pointed(field_, value, secrets=secrets))
-            elif isinstance(field_, _FLAGS):
+            elif isinstance(field_, FLAGS):
                 shown[name] = value
                 names = field_.bits
                 shown[f"{name}_names"] = [names.get(bit, f"bit {bit}") for bit in set_bits([value])]

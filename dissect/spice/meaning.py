@@ -132,6 +132,14 @@ def consider(
     return found
 
 
+def is_quiet(cls: type[base.SpiceMessage], found: Found) -> bool:
+    """Whether nothing was found, nor would be in any message with the same enumerations and flags.
+
+    A drawing means something by the kinds and flags of its images alone.
+    """
+    return _READERS.get(cls) in (None, _drawing) and not (found.extra or found.violations or found.after)
+
+
 def _unannounced(session: SpiceSession, side: Side, capability: int) -> str:
     names = constants.CHANNEL_CAPABILITIES.get(session.channel_type or 0, {})
     return f"needs the capability {names[capability]}, which the {side.other} did not announce"

@@ -407,28 +407,33 @@ class Layout:
                         value = value.rstrip(b"\0")
                     shown[name] = value.decode(field.encoding, "backslashreplace")
                 else:
-                    more = f"… ({len(value)} bytes)" if len(value) > BYTES_SHOWN else ""
-                    shown[name] = value[:BYTES_SHOWN].hex() + more
+                    shown[name] = shown_bytes(value)
             else:
                 shown[name] = value
                 if isinstance(field, FieldListField):
-                    known = _names(field.field)
+                    known = names_of(field.field)
                     if known is not None:
                         shown[f"{name}_names"] = [known.get(item, f"unknown {item}") for item in value]
                 else:
-                    known = _names(field)
+                    known = names_of(field)
                     if known is not None:
                         shown[f"{name}_name"] = known.get(value, f"unknown {value}")
         return shown
 
 
-def _names(field: Any) -> Mapping[int, str] | None:
+def shown_bytes(value: bytes) -> str:
+    """Bytes that are not text, as they are shown."""
+    more = f"… ({len(value)} bytes)" if len(value) > BYTES_SHOWN else ""
+    return value[:BYTES_SHOWN].hex() + more
+
+
+def names_of(field: Any) -> Mapping[int, str] | None:
     """The number -> name table of a Scapy enumeration field, else None."""
     table = getattr(field, "i2s", None)
     return table if isinstance(table, Mapping) else None
 
 
-def _number(field: Any) -> tuple[str, str, int]:
+def number_of(field: Any) -> tuple[str, str, int]:
     """The struct byte order, code and width of a numeric Scapy field."""
     format_ = field.fmt
     order, code = (format_[0], format_[1:]) if format_[0] in "<>!=@" else ("!", format_)
@@ -456,13 +461,13 @@ def _compile_field(field: Any) -> _Step:
     if isinstance(field, RestField):
         return _Rest(field.name)
     if isinstance(field, FieldListField):
-        return _Numbers(field.name, _given(field.count_from, field), *_number(field.field))
+        return _Numbers(field.name, _given(field.count_from, field), *number_of(field.field))
     if isinstance(field, PacketListField):
         return _Packets(field.name, _given(field.count_from, field), _element(field), None)
     if isinstance(field, PacketField):
         cls = _element(field)
         return _Packets(field.name, None, cls, cls.layout().fixed)
-    order, code, width = _number(field)
+    order, code, width = number_of(field)
     return _Fixed(struct.Struct(order + code), (field.name,), width)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,19 @@ class NotYet:
 
 Recognition = Yes | No | NotYet
 Recogniser = Callable[[bytes], Recognition]
+
+# What the first byte of a side says of it, for those who must decide by a table of 256 of these.
+AT_ONCE: Final = 0
+"""Foreign, whatever follows."""
+NOT_HERE: Final = 1
+"""It may be of interest, or more than a few bytes are needed."""
+BY_EIGHT: Final = 2
+"""Foreign, and named by its first eight bytes."""
+BY_LINES: Final = 3
+"""Foreign, and named by its lines up to the first empty one, or by `HEAD` bytes."""
+
+HEAD: Final = 2048
+"""Bytes of a side after which no recogniser asks for more."""
 
 
 def magic(protocol: str, *prefixes: bytes) -> Recogniser:

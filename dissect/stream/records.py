@@ -7,6 +7,7 @@ what was on the wire, and never meets bytes that were not.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,6 +33,17 @@ class Part:
     cls: type[ProtocolPacket]
     start: int
     end: int
+
+
+class KnownParts(tuple[Part, ...]):
+    """The parts of a message of a kind so well known that its fields have a text without being decoded."""
+
+    def text(self, raw: bytes) -> str:
+        """The fields of the message `raw` as a JSON text."""
+        raise NotImplementedError
+
+
+_DUMPS = json.JSONEncoder().encode
 
 
 @dataclass(slots=True)
@@ -93,6 +105,14 @@ class Message:
                 shown["head"] = self.raw[:HEAD_BYTES].hex()
         return shown
 
+    def text(self, *, secrets: bool = False) -> str:
+        """`fields` as a JSON text: what `json.dumps` makes of it, with less work where it is known how."""
+        parts = self.parts
+        if not isinstance(parts, KnownParts) or self.note is not None:
+            return _DUMPS(self.fields(secrets=secrets))
+        text = parts.text(self.raw)
+        return f"{text[:-1]}, {_DUMPS(self.extra)[1:]}" if self.extra else text
+
     @property
     def packet(self) -> Packet | None:
         """The Scapy packet, made now; None for a run that is not decoded. `bytes(packet)` is `raw`.
@@ -134,6 +154,9 @@ class Gap:
     def fields(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"lost_bytes": self.size}
 
+    def text(self, *, secrets: bool = False) -> str:
+        return _DUMPS(self.fields())
+
 
 @dataclass(slots=True)
 class Violation:
@@ -155,6 +178,9 @@ class Violation:
 
     def fields(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"state": self.state, "why": self.why}
+
+    def text(self, *, secrets: bool = False) -> str:
+        return _DUMPS(self.fields())
 
 
 Record = Message | Gap | Violation

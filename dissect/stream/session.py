@@ -19,7 +19,7 @@ import copy
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -70,6 +70,9 @@ class Want:
 
 
 FIRST_BYTE = Want(1)
+
+Pieces = Sequence[tuple[int, int]]
+"""Of bytes that came in pieces: for each the offset of the byte after its last, and when it came (ns)."""
 
 
 class Wrong(Exception):
@@ -226,6 +229,12 @@ class Flow:
         else:
             marks.append(mark)
 
+    def append_many(self, data: bytes, pieces: Pieces) -> None:
+        """The same for bytes that came in pieces."""
+        base = self.offset + len(self.buffer)
+        self.buffer += data
+        self._marks.extend([(base + end, now) for end, now in pieces])
+
     def times(self, size: int) -> tuple[int, int]:
         """The times (ns) of the first and the last of the next `size` bytes.
 
@@ -251,6 +260,26 @@ class Flow:
             return bytes(self.buffer[:size])
         with memoryview(self.buffer) as view:  # one copy, where a slice would be another
             return bytes(view[:size])
+
+    def clock(self) -> Callable[[int, int], tuple[int, int]]:
+        """What `times` says of one stretch after the other: of its first byte and its end in the stream."""
+        marks = list(self._marks)
+        at = 0
+
+        def times(start: int, end: int) -> tuple[int, int]:
+            nonlocal at
+            while marks[at][0] <= start:
+                at += 1
+            reached, first = marks[at]
+            if reached >= end:
+                return first, first
+            last, index = first, at
+            while marks[index][0] < end:
+                index += 1
+                last = max(last, marks[index][1])
+            return first, last
+
+        return times
 
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""
@@ -322,6 +351,11 @@ class Session(ABC):
         """Why `flow` is not read after a violation at byte `at` of its stream; None where it is."""
         return f"follows a violation at byte {at}"
 
+    @property
+    def piecewise(self) -> bool:
+        """Whether what is read now depends on how the bytes were cut: each piece is read by itself."""
+        return False
+
     # --- what users call
 
     def feed(self, side: Side, data: bytes | bytearray | memoryview, now: int) -> list[Record]:
@@ -336,6 +370,22 @@ class Session(ABC):
                 flow.ended = False
                 flow.lost = flow.lost or "follows the end of the stream"
             flow.append(data, now)
+            self._advance(side, out)
+        return out
+
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
+        """`feed` for bytes that came in pieces: the same records, with less to do for each piece."""
+        flow = self._flows[side]
+        if self.piecewise or flow.ended:
+            out: list[Record] = []
+            begin = 0
+            for end, now in pieces:
+                out += self.feed(side, data[begin:end], now)
+                begin = end
+            return out
+        out = []
+        flow.append_many(data, pieces)
+        if flow.reading is None or len(flow.buffer) >= flow.want.size:
             self._advance(side, out)
         return out
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from functools import lru_cache
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,8 @@ def to_line(
         f'{{"capture": {_quoted(capture)}, "conversation": {conversation}, "kind": "{record.kind}", '
         f'"side": "{record.side}", "protocol": "{record.protocol}", "name": {_quoted(record.name)}, '
         f'"time_ns": {record.time_ns}, "offset": {record.offset}, "size": {record.size}, '
-        f'"fields": {record.text(secrets=secrets)}, "session": {_quoted(session)}, "channel": {_quoted(channel)}}}'
+        f'"fields": {record.text(secrets=secrets)}, "session": {_quoted(session)}, '
+        f'"channel": {_quoted(channel)}}}'
     )
 
 

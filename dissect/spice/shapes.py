@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages that are built like one before are read as that one was: one unpack, one comparison, one template.
+
+A drawing session is made of thousands of messages that differ in a few numbers. What decides how a message is
+laid out, and what has a name where it is shown, are few of its fields: those that a condition, a length or a
+count asks for, pointers, enumerations and flags. A `Shape` is a message's layout with these fields fixed. It
+is made of one message that the layouts of its classes have read (which fields decide is seen by watching what
+their conditions ask for), and how it is shown is taken from what `describe` shows of that one. So a shape is
+no second description: where it fits, it says what the layouts would say, and where none fits, they are asked.
+
+At most one run of bytes in a message may have any length (pixels, a frame). Where there are more, or lists
+are long, there is no shape.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+from scapy.fields import (
+    ConditionalField,
+    FieldListField,
+    PacketField,
+    PacketListField,
+    StrFixedLenField,
+    StrLenField,
+)
+
+from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
+from dissect.stream.layout import (
+    BitNamesField,
+    LiteralField,
+    Padding,
+    ProtocolPacket,
+    RestField,
+    SecretLenField,
+    TextField,
+    Values,
+    names_of,
+    number_of,
+    shown_bytes,
+)
+from dissect.stream.records import KnownParts, Part
+from dissect.stream.side import Side
+
+SEEN_BEFORE = 3
+"""Messages of one class that are read by their layouts before one of them becomes a shape."""
+SHAPES = 12
+"""Shapes of one class and size (or of one class, with a run of any length) at most."""
+FREE, EVERY = 24, 64
+"""Shapes are made of so many messages, and of one in so many that had none: that bounds time and memory."""
+LIST = 16
+"""Items of a list in a shape at most."""
+HOLE = b"@what-has-any-length@"
+NUMBER = 770_000_000_000_000_000_000
+"""Numbers from here on stand for a field in a template: no field of 64 bits holds one."""
+
+Name = tuple[Any, ...]
+"""Where in the fields a value is: names, places in lists, "to" for what a pointer leads to."""
+
+
+class _Unshaped(Exception):
+    """Raised where a message cannot be a shape."""
+
+
+@dataclass(slots=True)
+class _Leaf:
+    """One number on the wire, or (order "") the run of bytes that may have any length."""
+
+    name: Name
+    order: str
+    code: str
+    key: bool
+
+
+class _Spy:
+    """Fields that note who asks for them."""
+
+    __slots__ = ("_asked", "_name", "_values")
+
+    def __init__(self, values: Values, name: Name, asked: set[Name]) -> None:
+        self._values, self._name, self._asked = values, name, asked
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            value = self._values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+        if isinstance(value, Values):
+            return _Spy(value, (*self._name, name), self._asked)
+        self._asked.add((*self._name, name))
+        return value
+
+    __getitem__ = __getattr__
+
+
+class _Walk:
+    """Goes through one message that was read, and notes what is on the wire in its order."""
+
+    def __init__(self) -> None:
+        self.leaves: list[_Leaf] = []
+        self.asked: set[Name] = set()
+        self.pending: list[tuple[int, type[ProtocolPacket], Values, Name]] = []
+        self.lengths: list[tuple[Callable[[Any], int], set[Name]]] = []
+
+    def packet(self, cls: type[ProtocolPacket], values: Values, name: Name) -> None:
+        for field in cls.fields_desc:
+            spy = _Spy(values, name, self.asked)
+            inner = field
+            if isinstance(field, ConditionalField):
+                inner, condition = field.fld, field.cond
+                watched: Any = spy
+                if not condition(watched):
+                    continue
+            self._field(inner, values, name, spy)
+
+    def _field(self, field: Any, values: Values, name: Name, spy: Any) -> None:
+        here = (*name, field.name)
+        value: Any = values[field.name]
+        untyped = field
+        if isinstance(field, PointedField):
+            return
+        if isinstance(field, PacketField):
+            self.packet(untyped.cls, value, here)
+        elif isinstance(field, PacketListField):
+            untyped.count_from(spy)
+            self._few(value)
+            for index, item in enumerate(value):
+                self.packet(untyped.cls, item, (*here, index))
+        elif isinstance(field, BitNamesField | SecretLenField):
+            raise _Unshaped
+        elif isinstance(field, FieldListField):
+            untyped.count_from(spy)
+            self._few(value)
+            order, code, _ = number_of(field.field)
+            named = names_of(field.field) is not None
+            self.leaves += [_Leaf((*here, index), order, code, named) for index in range(len(value))]
+        elif isinstance(field, StrFixedLenField):
+            if not isinstance(field, Padding | LiteralField):
+                raise _Unshaped
+            self.leaves.append(_Leaf(here, "=", f"{len(value)}s", True))
+        elif isinstance(field, StrLenField | RestField):
+            self._bytes(field, value, here, values, spy)
+        elif isinstance(field, PointerField):
+            if field.single and value:
+                raise _Unshaped
+            self.leaves.append(_Leaf(here, "<", "I", True))
+            if value:
+                self.pending.append((int(value), field.target, value.to, (*here, "to")))
+        else:
+            order, code, _ = number_of(field)
+            key = names_of(field) is not None or isinstance(field, FLAGS)
+            self.leaves.append(_Leaf(here, order, code, key))
+
+    def _bytes(self, field: Any, value: bytes, here: Name, values: Values, spy: Any) -> None:
+        length: Any = getattr(field, "length_from", None)
+        if not value:
+            if length is not None:
+                length(spy)
+            return
+        if any(leaf.code == "" for leaf in self.leaves) or (
+            isinstance(field, TextField) and field.encoding != "utf-8"
+        ):
+            raise _Unshaped
+        if length is not None:
+            asked: set[Name] = set()
+            length(_Spy(values, here[:-1], asked))
+            if any(len(name) != len(here) for name in asked):
+                raise _Unshaped
+            self.lengths.append((length, asked))
+        self.leaves.append(_Leaf(here, "", "", False))
+
+    @staticmethod
+    def _few(items: list[Any]) -> None:
+        if len(items) > LIST:
+            raise _Unshaped
+
+
+class Shape(KnownParts):
+    """The parts of every message of one shape, and how to read it. Made by `Shapes`."""
+
+    title: str
+    """The name of the message."""
+    quiet: bool
+    """Whether such a message means nothing to those after it, and is not wrong in any way."""
+    _pieces: list[tuple[Callable[..., tuple[Any, ...]], int, int]]
+    _key_of: Callable[[Any], Any]
+    _key: Any
+    _lengths: list[tuple[Callable[[Any], int], list[tuple[str, int]]]]
+    _hole: int
+    """The size of the message without its run of any length."""
+    _hole_at: int | None
+    _build: Callable[[Any, bytes], tuple[Values, ...]]
+    _template: str
+    _shown: Callable[[Any], Any]
+    _hole_text: int
+    """How the run of any length is shown: 0 not at all, 1 as hexadecimal digits, 2 as text."""
+    _leads: tuple[tuple[str, Name], ...]
+
+    def take(self, data: bytes, at: int, end: int) -> tuple[Any, ...] | None:
+        """The numbers of the message from `at` to `end`; None where it has not this shape."""
+        pieces = self._pieces
+        unpack, start, _ = pieces[0]
+        numbers = unpack(data, at)
+        if len(pieces) > 1:
+            for unpack, start, back in pieces[1:]:
+                numbers += unpack(data, end - back if back else at + start)
+        if self._key_of(numbers) != self._key:
+            return None
+        if self._hole_at is not None:
+            size = end - at - self._hole
+            if not size:
+                return None  # where there is nothing, nothing is shown
+            for length, names in self._lengths:
+                if length(Values([(name, numbers[index]) for name, index in names])) != size:
+                    return None
+        return numbers
+
+    def values(self, numbers: tuple[Any, ...], data: bytes, at: int, end: int) -> Values:
+        """The fields of the body, as its layout decodes them (but for the bytes that pointers lead to)."""
+        hole = b""
+        if self._hole_at is not None:
+            start = at + self._hole_at
+            hole = bytes(data[start : start + end - at - self._hole])
+        body = self._build(numbers, hole)[1]
+        if self._leads:
+            followed = Followed(body)
+            followed.leads = [(name, _at(body, where)) for name, where in self._leads]
+            return followed
+        return body
+
+    def parts(self, size: int) -> KnownParts:
+        """The parts of a message of `size` bytes."""
+        if self._hole_at is None:
+            return self
+        head, body = self
+        parts = _Sized((head, Part(body.cls, body.start, size)))
+        parts.shape = self
+        return parts
+
+    def text(self, raw: bytes) -> str:
+        """The fields as a JSON text; `raw` is a whole message of this shape."""
+        pieces = self._pieces
+        numbers = pieces[0][0](raw, 0)
+        if len(pieces) > 1:
+            size = len(raw)
+            for unpack, start, back in pieces[1:]:
+                numbers += unpack(raw, size - back if back else start)
+        if not self._hole_text:
+            return str(self._template % self._shown(numbers))
+        assert self._hole_at is not None
+        hole = raw[self._hole_at : self._hole_at + len(raw) - self._hole]
+        if self._hole_text == 1:
+            text = shown_bytes(hole)
+        else:
+            text = hole.decode("utf-8", "backslashreplace")
+        return str(self._template % self._shown((*numbers, json.dumps(text)[1:-1])))
+
+
+class _Sized(KnownParts):
+    """The parts of one message of a shape that has no size of its own."""
+
+    shape: Shape
+
+    def text(self, raw: bytes) -> str:
+        return self.shape.text(raw)
+
+
+def _at(values: Any, name: Name) -> Any:
+    for step in name:
+        values = values.to if step == "to" else values[step]
+    return values
+
+
+def _shape(parts: tuple[Part, ...], read: list[Values], size: int, quiet: bool) -> Shape:
+    """The shape of a message of `size` bytes that its parts' layouts have read as `read`, or `_Unshaped`."""
+    walk = _Walk()
+    for index, (part, values) in enumerate(zip(parts, read, strict=True)):
+        walk.packet(part.cls, values, (index,))
+        while walk.pending:
+            walk.pending.sort(key=itemgetter(0))
+            _, cls, found, name = walk.pending.pop(0)
+            if not all(leaf.code for leaf in walk.leaves):
+                raise _Unshaped  # the pointer to what is behind a run of any length would change with it
+            walk.packet(cls, found, name)
+    leaves = walk.leaves
+    plain = [leaf for leaf in leaves if leaf.code]
+    for leaf in plain:
+        leaf.key = leaf.key or leaf.name in walk.asked
+    index_of = {leaf.name: index for index, leaf in enumerate(plain)}
+    shape = Shape(parts)
+    shape.title = parts[-1].cls.title()
+    shape.quiet = quiet
+    shape._hole = struct.calcsize("=" + "".join(leaf.code for leaf in plain))
+    shape._hole_at = None
+    for at, leaf in _places(leaves):
+        if not leaf.code:
+            shape._hole_at = at
+    if shape._hole + sum(len(_at(read, leaf.name)) for leaf in leaves if not leaf.code) != size:
+        raise _Unshaped
+    shape._pieces = list(_pieces(leaves))
+    shape._lengths = []
+    for length, asked in walk.lengths:
+        shape._lengths.append((length, [(one[-1], index_of[one]) for one in sorted(asked)]))
+    keys = [index for index, leaf in enumerate(plain) if leaf.key]
+    shape._key_of = itemgetter(*keys) if keys else _nothing
+    where = [leaf.name for leaf in plain]
+    numbers: list[Any] = [_at(read, name) for name in where]
+    shape._key = shape._key_of(numbers)
+    tree = _tree(read, (), index_of)
+    names = {"Values": Values, "Pointer": Pointer}
+    shape._build = eval(f"lambda v, hole: ({tree},)", names)
+    shape._leads = tuple(_leads(read[-1]))
+    for index, leaf in enumerate(plain):
+        if not leaf.key:
+            numbers[index] = NUMBER + index
+    _as_shown(shape, numbers, len(plain))
+    return shape
+
+
+def _places(leaves: list[_Leaf]) -> Iterator[tuple[int, _Leaf]]:
+    at = 0
+    for leaf in leaves:
+        yield at, leaf
+        at += struct.calcsize("=" + leaf.code)
+
+
+def _pieces(leaves: list[_Leaf]) -> Iterator[tuple[Callable[..., tuple[Any, ...]], int, int]]:
+    """(unpack, where it begins, or how far before the message's end), for neighbours of one byte order."""
+    runs: list[tuple[str, str]] = []
+    for leaf in leaves:
+        free = struct.calcsize("=" + leaf.code) == 1 or leaf.code.endswith("s")
+        if runs and runs[-1][1] and leaf.code and (free or runs[-1][0] in (leaf.order, "=")):
+            order = leaf.order if runs[-1][0] == "=" and not free else runs[-1][0]
+            runs[-1] = (order, runs[-1][1] + leaf.code)
+        else:
+            runs.append(("=" if free else leaf.order, leaf.code))
+    total = sum(struct.calcsize("=" + code) for _, code in runs)
+    at, behind = 0, False
+    for order, code in runs:
+        if not code:
+            behind = True
+            continue
+        one = struct.Struct(("<" if order == "=" else order) + code)
+        yield one.unpack_from, at, total - at if behind else 0
+        at += one.size
+
+
+def _tree(value: Any, name: Name, index_of: dict[Name, int]) -> str:
+    """An expression for `value` in terms of the numbers `v` and the bytes `hole`."""
+    if name in index_of and not (isinstance(value, Pointer) and value):
+        number = f"v[{index_of[name]}]"
+        return f"Pointer({number})" if isinstance(value, Pointer) else number
+    if isinstance(value, Pointer):
+        return f"Pointer(v[{index_of[name]}], {_tree(value.to, (*name, 'to'), index_of)})"
+    if isinstance(value, Values):
+        # What pointers lead to is found behind them.
+        inside = ", ".join(
+            f"{key!r}: {_tree(item, (*name, key), index_of)}"
+            for key, item in value.items()
+            if not (key == "pointed_to" and isinstance(item, bytes))
+        )
+        return f"Values({{{inside}}})"
+    if isinstance(value, list):
+        return (
+            ("" if not name else "[")
+            + ", ".join(_tree(item, (*name, index), index_of) for index, item in enumerate(value))
+            + ("" if not name else "]")
+        )
+    if isinstance(value, bytes):
+        return "hole" if value else "b''"
+    raise _Unshaped
+
+
+def _leads(values: Values) -> Iterator[tuple[str, Name]]:
+    """Where the pointers are that a body's layout has followed."""
+    wanted: dict[int, str] = {id(pointer): name for name, pointer in getattr(values, "leads", ())}
+
+    def search(value: Any, name: Name) -> Iterator[tuple[str, Name]]:
+        if id(value) in wanted:
+            yield wanted[id(value)], name
+        if isinstance(value, Pointer):
+            yield from search(value.to, (*name, "to"))
+        elif isinstance(value, Values):
+            for key, item in value.items():
+                yield from search(item, (*name, key))
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                yield from search(item, (*name, index))
+
+    found = list(search(values, ()))
+    if len(found) != len(wanted):
+        raise _Unshaped
+    return iter(found)
+
+
+def _as_shown(shape: Shape, numbers: list[Any], hole: int) -> None:
+    """Make the template, of what the layouts show of this message with a mark in place of each number."""
+    shown: dict[str, Any] = {}
+    for part, values in zip(shape, shape._build(numbers, HOLE), strict=True):
+        shown.update(part.cls.layout().describe(values))
+    text = json.dumps(shown).replace("%", "%%")
+    places: list[tuple[int, int, str, str]] = []
+    marks = [(str(number), index, "%d") for index, number in enumerate(numbers) if _is_mark(number)]
+    shape._hole_text = 0
+    if shape._hole_at is not None:
+        for how, mark in ((1, HOLE.hex()), (2, HOLE.decode())):
+            if mark in text:
+                shape._hole_text = how
+                marks.append((mark, hole, "%s"))
+    for mark, index, code in marks:
+        at = text.find(mark)
+        if at >= 0:
+            if text.find(mark, at + 1) >= 0:
+                raise _Unshaped
+            places.append((at, index, mark, code))
+    places.sort()
+    pieces, done = [], 0
+    for at, _, mark, code in places:
+        pieces += [text[done:at], code]
+        done = at + len(mark)
+    shape._template = "".join([*pieces, text[done:]])
+    order = [index for _, index, _, _ in places]
+    shape._shown = _several(order)
+
+
+def _is_mark(number: Any) -> bool:
+    return isinstance(number, int) and number >= NUMBER
+
+
+def _nothing(numbers: Any) -> None:
+    """What decides where nothing does."""
+
+
+def _several(order: list[int]) -> Callable[[Any], Any]:
+    """What takes the values in this order out of a tuple, always as a tuple."""
+    if len(order) > 1:
+        return itemgetter(*order)
+    return (lambda numbers: (numbers[order[0]],)) if order else (lambda numbers: ())
+
+
+class Shapes:
+    """The shapes that one session has met."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Side, int, int], list[Shape]] = {}
+        # Side, type and size of a message -> shapes; a size of 0: with a run of any length.
+        self._seen: dict[tuple[Side, int], int] = {}
+        self._messages = 0
+        self._tries = 0
+
+    def find(
+        self, side: Side, number: int, data: bytes, at: int, end: int
+    ) -> tuple[Shape, tuple[Any, ...]] | None:
+        """The shape of message `number` from `at` to `end`, and its numbers; None where none fits."""
+        size = end - at
+        for shapes in (self._found.get((side, number, size)), self._found.get((side, number, 0))):
+            if shapes is None:
+                continue
+            for place, shape in enumerate(shapes):
+                if shape._hole <= size:
+                    numbers = shape.take(data, at, end)
+                    if numbers is not None:
+                        if place:
+                            shapes.insert(0, shapes.pop(place))
+                        return shape, numbers
+        return None
+
+    def learn(
+        self, side: Side, number: int, parts: tuple[Part, ...], read: list[Values], *, quiet: bool
+    ) -> None:
+        """Take note of a message that its layouts have read; where it pays, it becomes a shape."""
+        size = parts[-1].end
+        seen = self._seen[side, number] = self._seen.get((side, number), 0) + 1
+        self._messages += 1
+        full = len(self._found.get((side, number, size), ())) >= SHAPES
+        if seen <= SEEN_BEFORE or full or self._tries > FREE + self._messages // EVERY:
+            return
+        self._tries += 1
+        try:
+            shape = _shape(parts, read, size, quiet)
+        except _Unshaped:
+            return
+        shapes = self._found.setdefault((side, number, size if shape._hole_at is None else 0), [])
+        if len(shapes) < SHAPES:
+            shapes.append(shape)
