@@ -134,7 +134,8 @@ def _cell(paper: Sheet, place: tuple[float, float, float, float], cell: Cell) ->
         )  # fmt: skip
     for number, line in enumerate(lines):
         baseline = start + line_height(BODY) * (number + 0.76)
-        paper.text(x + across / 2, baseline, line, BODY, align="center", colour=ink)
+        gid = "on shade" if cell.kind == "time" else None  # a colour that a dark page leaves alone
+        paper.text(x + across / 2, baseline, line, BODY, align="center", colour=ink, gid=gid)
 
 
 def _legend(paper: Sheet, y: float, found: Grid) -> None:
