@@ -71,18 +71,24 @@ class Order:
         earliest, and the earliest time (ns) that it can have.
         """
         client, server = Side.CLIENT, Side.SERVER
+        client_ns, client_known = self._next(client, *pending[client])
+        server_ns, server_known = self._next(server, *pending[server])
         while self._held:
-            client_ns, client_known = self._next(client, *pending[client])
-            server_ns, server_known = self._next(server, *pending[server])
             if client_known and client_ns <= server_ns:
-                yield self._pop(client)
+                side = client
             elif server_known and server_ns < client_ns:
-                yield self._pop(server)
+                side = server
             elif self._held > HELD_BYTES:
                 first = client if client_known and (client_ns <= server_ns or not server_known) else server
-                yield self._pop(first if self._queues[first] else first.other)
+                side = first if self._queues[first] else first.other
             else:
                 break
+            yield self._pop(side)
+            # What is next of the other side is so still.
+            if side is client:
+                client_ns, client_known = self._next(client, *pending[client])
+            else:
+                server_ns, server_known = self._next(server, *pending[server])
 
     def rest(self) -> Iterator[Record]:
         """All that is left, once the conversation has ended."""

@@ -104,11 +104,12 @@ def _read(
         if in_turn:
             order.add(found)
             if order and dissector.named:
+                link = dissector.link_now
                 for record in order.ready({side: dissector.pending(side) for side in Side}):
-                    yield Told(conversation, dissector.link_now, record)
+                    yield Told(conversation, link, record)
         elif records:
             result.records += found
-        if type(event) is Bytes and (records or conversation.aside):
+        if isinstance(event, Bytes) and (records or conversation.aside):
             continue  # nearly all events are of this kind
         match event:
             case Closed() | Reset():
