@@ -94,6 +94,10 @@ class Recorder(ABC):
         self._file: BinaryIO | None = None
         self._reason = ""
 
+    def now(self) -> int:
+        """The time of this recorder's clock, in Unix nanoseconds."""
+        return time.time_ns()
+
     @abstractmethod
     def start(self) -> None:
         """Begin; what happens from the return on is recorded. Raises CannotRecord."""
@@ -166,7 +170,7 @@ class Recorder(ABC):
         """Create the file; raises OSError."""
         self._file = self.path.open("w+b")
         try:
-            self.started_ns = time.time_ns()
+            self.started_ns = self.now()
             comment = ". ".join(part for part in (self.comment, f"{UNFINISHED:<{REASON_WIDTH}}") if part)
             self._writer = PcapngWriter(
                 self._file,
@@ -182,7 +186,7 @@ class Recorder(ABC):
     def _end_at(self, end_ns: int | None, reason: str) -> None:
         """Note when and why the recording ends, the first time; the condition is held."""
         if self.end_ns is None:
-            self.end_ns = time.time_ns() if end_ns is None else end_ns
+            self.end_ns = self.now() if end_ns is None else end_ns
             self._reason = reason or "told to"
 
     def recording(self, time_ns: int) -> bool:

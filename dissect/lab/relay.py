@@ -3,8 +3,9 @@
 
 The client connects to the relay, the relay to the server. Bytes, the end of a direction (FIN) and a reset
 (RST) are passed on as they come; the file holds packets made up from them, between the client's address and
-the server's. Their times are those at which the relay read them, in user space; segment boundaries are the
-relay's reads. The file says so in its comment.
+the server's. Their times are those at which the relay read them, in user space and by the monotonic clock,
+counted from the wall clock's time when the relay was made: whoever sets the wall clock meanwhile changes no
+duration. Segment boundaries are the relay's reads. The file says so in its comment.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class RelayRecorder(Recorder):
         if not (is_loopback(to[0]) and is_loopback(host)):
             raise CannotRecord(f"relay from {host} to {to[0]}: only loopback is relayed")
         self.to, self.host, self.port = to, host, port
+        self.apart_ns = time.time_ns() - time.monotonic_ns()
+        """What is added to the monotonic clock."""
         self._listener: socket.socket | None = None
         self._wake = -1
         self._thread: threading.Thread | None = None
@@ -86,6 +89,9 @@ class RelayRecorder(Recorder):
         self._served: dict[int, tuple[_Pair, _End]] = {}
         self._pairs: list[_Pair] = []
         self._stopping = False
+
+    def now(self) -> int:
+        return self.apart_ns + time.monotonic_ns()
 
     def start(self) -> None:
         """Listen and begin to record; raises CannotRecord."""
@@ -141,7 +147,7 @@ class RelayRecorder(Recorder):
             accepted, address = self._listener.accept()
         except OSError:  # gone before it was accepted
             return
-        now = time.time_ns()
+        now = self.now()
         who = {Side.CLIENT: (str(address[0]), int(address[1])), Side.SERVER: self.to}
         script = TcpScript(who[Side.CLIENT], who[Side.SERVER], self._record)
         pair = _Pair({Side.CLIENT: _End(Side.CLIENT, accepted)}, who, script)
@@ -151,7 +157,7 @@ class RelayRecorder(Recorder):
             # The true server would have refused: the nearest thing a relay can do is to reset.
             pair.ends[Side.SERVER] = _End(Side.SERVER, socket.socket())
             self._note(pair, Side.CLIENT, now, SYN)
-            self._note(pair, Side.SERVER, time.time_ns(), RST)
+            self._note(pair, Side.SERVER, self.now(), RST)
             self._abort(pair)
             return
         pair.ends[Side.SERVER] = _End(Side.SERVER, onward)
@@ -170,7 +176,7 @@ class RelayRecorder(Recorder):
                 self._read(pair, end)
             elif end.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 # A reset after its FIN: nothing will be read from it any more, so this is the only sign.
-                self._note(pair, end.side, time.time_ns(), RST)
+                self._note(pair, end.side, self.now(), RST)
                 self._abort(pair)
             elif events & select.POLLHUP:  # done in both directions; the other end is not yet
                 self._unwatch(end)
@@ -184,10 +190,10 @@ class RelayRecorder(Recorder):
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._note(pair, end.side, time.time_ns(), RST)
+            self._note(pair, end.side, self.now(), RST)
             self._abort(pair)
             return
-        now = time.time_ns()
+        now = self.now()
         other = pair.ends[end.side.other]
         if data:
             self._note(pair, end.side, now, PSH, data)
@@ -208,7 +214,7 @@ class RelayRecorder(Recorder):
                 # It was reset; reading will say so, unless it has closed its direction already.
                 end.waiting.clear()
                 if end.ended:
-                    self._note(pair, end.side, time.time_ns(), RST)
+                    self._note(pair, end.side, self.now(), RST)
                     self._abort(pair)
                 return
             del end.waiting[:sent]
