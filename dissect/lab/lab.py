@@ -207,6 +207,9 @@ class Lab:
         self.peers = dict(peers) if peers is not None else load_peers(*files)
         self.environment = dict(environment or {})
         self.display_name = display
+        self.numbered = False
+        """Tell X servers their display's number. One that chooses looks for sockets of its own network
+        namespace only, and would take another's number and file away."""
         self._running: list[Running] = []
         self._shared_display: Running | None = None
         self._versions: dict[str, str | None] = {}
@@ -357,7 +360,10 @@ class Lab:
                 _write_xauthority(start.xauthority, start.display)
             values = start.values(process.directory)
             _write_password_files(start, process.directory, values)
-            process.spawn(start.argv(values), _environment(start, process.directory, values))
+            argv = start.argv(values)
+            if self.numbered and "displayfd" in peer.placeholders:
+                argv.append(f":{_free_display()}")
+            process.spawn(argv, _environment(start, process.directory, values))
             if write_end >= 0:
                 os.close(write_end)
                 write_end = -1

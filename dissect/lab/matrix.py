@@ -4,6 +4,9 @@
 Every trial runs through a relay on loopback, whose readings are the user clock. Where this process may
 capture, each of the relay's two hops is recorded on the wire as well: the server's reaction is timed on the
 server's hop and the client's on the client's, so that neither has the relay's own time in it.
+
+Where round trips are asked for, client and server meet in two network namespaces instead, with no relay but
+one of packets between them (`distance`), and are recorded at either end of it.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from dissect.capture import CaptureError, open_capture, read
 from dissect.dissection.reading import Dissected, dissect
+from dissect.lab.distance import Distance
 from dissect.lab.errors import CannotRecord, LabError
 from dissect.lab.lab import Lab, Running
 from dissect.lab.models import (
@@ -82,7 +86,9 @@ class PlanError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is fixed before the first trial. cold: each trial starts its own server."""
+    """What is fixed before the first trial. cold: each trial starts its own server. rtts_ns: what the round
+    trip is made longer by; then there are so many trials at each of them, and no relay.
+    """
 
     clients: tuple[str, ...]
     servers: tuple[str, ...]
@@ -90,6 +96,11 @@ class Plan:
     deadline_s: float = 5.0
     seed: int = 0
     cold: bool = False
+    rtts_ns: tuple[int, ...] = ()
+
+    def rtt_ns(self, number: int) -> int | None:
+        """What trial `number` of a pair adds to the round trip."""
+        return self.rtts_ns[number % len(self.rtts_ns)] if self.rtts_ns else None
 
     def order(self) -> list[tuple[str, str, int]]:
         """All trials, (client, server, number), interleaved in the seed's order."""
@@ -97,7 +108,7 @@ class Plan:
             (client, server, number)
             for client in self.clients
             for server in self.servers
-            for number in range(self.trials)
+            for number in range(self.trials * max(1, len(self.rtts_ns)))
         ]
         random.Random(self.seed).shuffle(everything)
         return everything
@@ -142,6 +153,19 @@ def choose(lab: Lab, words: Sequence[str]) -> tuple[list[str], list[str], list[s
 def usual(name: str) -> bool:
     """Whether a group holds a peer: of Xtigervnc the one that keeps no blacklist, of vncdotool one way."""
     return name not in ("xtigervnc", "vncdotool-key")
+
+
+def machine() -> str:
+    """What the times are of: kernel, processors, memory, distribution, Python."""
+    words = [f"{platform.system()} {platform.release()} {platform.machine()}"]
+    cpus = f"{os.cpu_count()} CPUs"
+    with suppress(OSError, StopIteration):
+        info = Path("/proc/cpuinfo").read_text().splitlines()
+        cpus += " " + next(line.partition(":")[2].strip() for line in info if line.startswith("model name"))
+    words += [cpus, f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"]
+    with suppress(OSError):
+        words.append(platform.freedesktop_os_release()["PRETTY_NAME"])
+    return ", ".join([*words, f"Python {platform.python_version()}"])
 
 
 class _Visitor(Protocol):
@@ -200,13 +224,16 @@ class Matrix:
     """A run. Use as a context: servers that run between trials are stopped at its end."""
 
     def __init__(self, lab: Lab, plan: Plan, *, wire: bool) -> None:
-        """wire: record on the wire too (needs CAP_NET_RAW)."""
+        """wire: record on the wire too (needs CAP_NET_RAW); trials over round trips always do.
+
+        Raises CannotStart where round trips are asked for and cannot be had.
+        """
         self.lab, self.plan, self.wire = lab, plan, wire
         self._stack = ExitStack()
+        self.distance = self._stack.enter_context(Distance()) if plan.rtts_ns else None
+        lab.numbered = lab.numbered or self.distance is not None
         self._servers: dict[str, Any] = {}
-        self._machine = (
-            f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} CPUs"
-        )
+        self._machine = machine()
 
     def __enter__(self) -> Matrix:
         return self
@@ -233,11 +260,15 @@ class Matrix:
             load1=round(os.getloadavg()[0], 2),
             warm=not self.plan.cold,
             machine=self._machine,
+            rtt_ns=self.plan.rtt_ns(number),
         )
         try:
             row.client_version, row.server_version = self._version(client), self._version(server)
             with ExitStack() as stack:
-                self._meet(row, stack)
+                if self.distance is None:
+                    self._meet(row, stack)
+                else:
+                    self._meet_far(row, stack, self.distance)
         except (LabError, CaptureError) as error:
             row.lost = str(error)
         return row
@@ -256,19 +287,34 @@ class Matrix:
         return running
 
     def _begin(self, name: str, stack: ExitStack) -> Any:
-        if name in MODELS:
-            return stack.enter_context(serving(MODELS[name]))
-        running = self.lab.start(name)
+        host = "127.0.0.1" if self.distance is None else self.distance.server
+        with nullcontext() if self.distance is None else self.distance.server_side():
+            if name in MODELS:
+                return stack.enter_context(serving(MODELS[name], host))
+            running = self.lab.start(name, host=host)
         stack.callback(running.stop, 0.5)
         return running
+
+    def _visit(self, name: str, host: str, port: int, stack: ExitStack) -> _Visitor:
+        visitor: _Visitor
+        if name in MODELS:
+            visitor = _ModelVisitor(MODELS[name], host, port)
+        else:
+            visitor = self.lab.run(name, host, port)
+        stack.callback(visitor.stop, 0.5)
+        return visitor
+
+    def _display(self, client: str) -> None:
+        """What a client draws on is there before it is: its start is no part of the trial."""
+        if client not in MODELS:
+            self.lab.check(client)
+            if self.lab.peers[client].needs is not None:
+                self.lab.shared_display()
 
     def _meet(self, row: Row, stack: ExitStack) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firstbyte-trial-")))
         server = self._server(row.server, stack)
-        if row.client not in MODELS:
-            self.lab.check(row.client)
-            if self.lab.peers[row.client].needs is not None:
-                self.lab.shared_display()
+        self._display(row.client)
         relay = RelayRecorder(
             (server.host, server.port), folder / "user.pcapng", host=server.host, max_bytes=MOST_BYTES
         )
@@ -280,54 +326,95 @@ class Matrix:
                 hops[side] = WireRecorder(port, folder / f"{side}.pcapng", max_bytes=MOST_BYTES)
                 hops[side].start()
                 stack.callback(hops[side].stop)
+        visitor = self._visit(row.client, server.host, relay.port, stack)
+        self._await(row, relay, (*hops.values(), relay), visitor, server, relay.apart_ns)
+        if row.lost is None:
+            self._observe(row, folder, hops, relayed=True)
+
+    def _meet_far(self, row: Row, stack: ExitStack, distance: Distance) -> None:
+        """The same over a distance, each end recorded where it is."""
+        assert row.rtt_ns is not None
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firstbyte-trial-")))
+        self._display(row.client)
+        server = self._server(row.server, stack)
+        distance.set(row.rtt_ns)
+        hops: dict[Side, Recorder] = {}
+        places = {Side.SERVER: distance.server_side, Side.CLIENT: distance.client_side}
+        for (side, place), device in zip(places.items(), reversed(distance.devices), strict=True):
+            hops[side] = WireRecorder(
+                server.port, folder / f"{side}.pcapng", max_bytes=MOST_BYTES, interface=device
+            )
+            with place():
+                hops[side].start()
+            stack.callback(hops[side].stop)
         apart = time.time_ns() - time.monotonic_ns()
-        visitor: _Visitor
-        if row.client in MODELS:
-            visitor = _ModelVisitor(MODELS[row.client], server.host, relay.port)
-        else:
-            visitor = self.lab.run(row.client, server.host, relay.port)
-        stack.callback(visitor.stop, 0.5)
-        stopped = relay.wait(
+        with distance.client_side():
+            visitor = self._visit(row.client, server.host, server.port, stack)
+        self._await(row, hops[Side.CLIENT], tuple(hops.values()), visitor, server, apart)
+        if (lost := distance.set(row.rtt_ns).lost) and row.lost is None:
+            row.lost = f"the path between the namespaces lost {lost} packets"
+        if row.lost is None:
+            self._observe(row, folder, hops, relayed=False)
+
+    def _await(
+        self,
+        row: Row,
+        watched: Recorder,
+        recorders: Sequence[Recorder],
+        visitor: _Visitor,
+        server: Any,
+        apart: int,
+    ) -> None:
+        """Let the trial come to its end, stop the `recorders` in that order, and note what went wrong.
+
+        apart: the wall clock's lead of the monotonic one.
+        """
+        stopped = watched.wait(
             self.plan.deadline_s,
             connect_s=CONNECT_S,
             grace_s=GRACE_S,
             still_coming=lambda: visitor.alive and getattr(server, "alive", True),
         )
         # The wire first: stopping the relay resets what is open.
-        for recorder in (*hops.values(), relay):
+        for recorder in recorders:
             recorder.stop()
         row.stopped = str(stopped)
         if stopped is Stopped.ENDED and isinstance(visitor, Running):
             ended = visitor.wait(EXIT_S)
             row.client_exit = ended.status if ended is not None else None
         visitor.stop(0.5)
-        opened = relay.connections[0].opened_ns if relay.connections else row.started_ns
-        row.words = _words(visitor, opened, apart)
-        if stopped is Stopped.DEADLINE and relay.end_ns is not None:
+        opened = watched.connections[0].opened_ns if watched.connections else row.started_ns
+        row.words = _words(visitor, opened - apart)
+        if stopped is Stopped.DEADLINE and watched.end_ns is not None:
             # What it says to the end of the trial is no part of it.
-            lasted = relay.end_ns - opened
+            lasted = watched.end_ns - opened
             row.words = [word for word in row.words if word["ns"] <= lasted]
+        wire = any(isinstance(recorder, WireRecorder) for recorder in recorders)
         if stopped is Stopped.NO_CONNECTION:
             row.lost = "the client did not connect"
-        elif abs(time.time_ns() - time.monotonic_ns() - apart) > STEP_NS:
+        elif wire and abs(time.time_ns() - time.monotonic_ns() - apart) > STEP_NS:
             row.lost = "the wall clock was set during the trial"
         elif not getattr(server, "alive", True):
             row.lost = "the server died"
-        elif failure := next((r.failure for r in (relay, *hops.values()) if r.failure), None):
+        elif failure := next((one.failure for one in recorders if one.failure), None):
             row.lost = failure
-        if row.lost is None:
-            self._observe(row, folder, hops)
 
-    def _observe(self, row: Row, folder: Path, hops: dict[Side, Recorder]) -> None:
+    def _observe(self, row: Row, folder: Path, hops: dict[Side, Recorder], *, relayed: bool) -> None:
         """Fill in what the recordings say."""
-        user = _first(folder / "user.pcapng")
-        row.verdict = user.verdict.verdict
-        row.client_spoke, row.server_spoke = user.verdict.client_spoke, user.verdict.server_spoke
-        reasons = [m for m in user.records if isinstance(m, Message) and m.name == "FailureReason"]
+        whole = _first(folder / ("user.pcapng" if relayed else f"{Side.CLIENT}.pcapng"))
+        row.verdict = whole.verdict.verdict
+        row.client_spoke, row.server_spoke = whole.verdict.client_spoke, whole.verdict.server_spoke
+        reasons = [m for m in whole.records if isinstance(m, Message) and m.name == "FailureReason"]
         if any(BLACKLIST.search(str(m.fields().get("reason"))) for m in reasons):
             row.lost = "the server refuses the address: too many failures before"
             return
-        self._take(row, user, "user", tuple(Side))
+        if whole.established_ns is None:
+            row.lost = whole.verdict.reason
+            return
+        if relayed:
+            self._take(row, whole, "user", tuple(Side))
+        elif whole.established_ns is not None:
+            row.handshake_ns = whole.established_ns - whole.conversation.start_ns
         for side in hops:
             self._take(row, _first(folder / f"{side}.pcapng"), "wire", (side,))
 
@@ -337,6 +424,9 @@ class Matrix:
             replace(one, clock=clock) for one in observations(found.verdict) if one.side in sides
         ]
         if Side.CLIENT in sides and found.established_ns is not None:
+            over = [one.time_ns for one in found.endings if one.side is Side.CLIENT or one.how == "reset"]
+            if over:
+                row.over_ns[clock] = min(over) - found.conversation.start_ns
             for record in found.records:
                 if isinstance(record, Message) and record.name == "ServerInit":
                     row.server_init_ns[clock] = record.time_ns - found.established_ns
@@ -351,12 +441,13 @@ def _first(path: Path) -> Dissected:
     raise CannotRecord("nothing was recorded")
 
 
-def _words(visitor: _Visitor, opened_ns: int, apart: int) -> list[dict[str, Any]]:
+def _words(visitor: _Visitor, opened: int) -> list[dict[str, Any]]:
+    """What a client said. opened: the connection's beginning by the monotonic clock."""
     if isinstance(visitor, _ModelVisitor):
-        return [{"ns": ns + apart - opened_ns, "stream": "model", "text": text} for ns, text in visitor.words]
+        return [{"ns": ns - opened, "stream": "model", "text": text} for ns, text in visitor.words]
     assert isinstance(visitor, Running)
     return [
-        {"ns": line.unix_ns - opened_ns, "stream": line.stream, "text": line.text[:LONGEST_WORD]}
+        {"ns": line.monotonic_ns - opened, "stream": line.stream, "text": line.text[:LONGEST_WORD]}
         for line in list(visitor.output)[:WORDS_KEPT]
     ]
 
@@ -378,6 +469,8 @@ class Folder:
                 found = json.loads(file.read_text())
             except ValueError:
                 raise PlanError(f"{file}: not a plan") from None
+            if isinstance(found, dict):
+                found.setdefault("rtts_ns", [])  # of before there were any
             if found != wanted:
                 differ = sorted(
                     key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]

@@ -73,7 +73,8 @@ def free_port(host: str = "127.0.0.1") -> int:
 def who_listens(port: int, pids: Callable[[], Iterable[int]]) -> Listener:
     """Whether one of the processes `pids()`, somebody else, or nobody listens on TCP `port` (IPv4 or IPv6).
 
-    Read from /proc/net/tcp and tcp6, and the descriptors of those processes.
+    Read from /proc/net/tcp and tcp6 of this thread's network namespace, and the descriptors of those
+    processes.
     """
     inodes = _listening_inodes(port)
     if not inodes:
@@ -95,7 +96,7 @@ def who_listens(port: int, pids: Callable[[], Iterable[int]]) -> Listener:
 def _listening_inodes(port: int) -> set[str]:
     wanted = f":{port:04X}"
     found: set[str] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+    for table in ("/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"):
         try:
             with Path(table).open() as file:
                 next(file, None)

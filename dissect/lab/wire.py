@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Record what passes on the loopback interface, with the kernel's timestamps."""
+"""Record what passes on the loopback interface, or on a TUN device, with the kernel's timestamps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from dissect.capture.link import LINKTYPE_ETHERNET
+from dissect.capture.link import LINKTYPE_ETHERNET, LINKTYPE_RAW
 from dissect.lab.errors import CannotRecord
 from dissect.lab.recorder import Recorder
 from dissect.stream import Side
@@ -32,19 +32,29 @@ SOL_PACKET = 263
 PACKET_STATISTICS = 6
 PACKET_OUTGOING = 4
 
+IPV4_FRAME = bytes(12) + b"\x08\x00"
+"""The Ethernet header that a TUN device's packets lack; ours carry IPv4 only."""
+
 
 class WireRecorder(Recorder):
-    """Records the TCP connections to one port from an AF_PACKET socket on `lo`; needs CAP_NET_RAW."""
-
-    linktype = LINKTYPE_ETHERNET
-    """Loopback frames have an Ethernet header of zeros."""
-    interface = INTERFACE
+    """Records the TCP connections to one port from an AF_PACKET socket; needs CAP_NET_RAW."""
 
     def __init__(
-        self, port: int, path: str | Path, *, max_bytes: int | None = None, comment: str = ""
+        self,
+        port: int,
+        path: str | Path,
+        *,
+        max_bytes: int | None = None,
+        comment: str = "",
+        interface: str = INTERFACE,
     ) -> None:
+        """interface: "lo", or the name of a TUN device in the network namespace that `start` is called in."""
         super().__init__(path, max_bytes=max_bytes, comment=comment)
         self.port = port
+        self.interface = interface
+        self.tun = interface != INTERFACE
+        # Loopback frames have an Ethernet header of zeros, a TUN device's packets none.
+        self.linktype = LINKTYPE_RAW if self.tun else LINKTYPE_ETHERNET
         self._socket: socket.socket | None = None
         self._wake: int = -1
         self._thread: threading.Thread | None = None
@@ -56,7 +66,7 @@ class WireRecorder(Recorder):
             raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         except PermissionError as error:
             raise CannotRecord(
-                "recording on lo needs CAP_NET_RAW (root, or setcap cap_net_raw+ep); "
+                f"recording on {self.interface} needs CAP_NET_RAW (root, or setcap cap_net_raw+ep); "
                 "without it the relay recorder records in user space"
             ) from error
         except OSError as error:
@@ -67,15 +77,15 @@ class WireRecorder(Recorder):
             except PermissionError:  # CAP_NET_RAW alone: as much as the system allows
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             raw.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            _attach(raw, port_filter(self.port))
+            _attach(raw, port_filter(self.port, tun=self.tun))
             raw.setblocking(False)
             _await_kernel_stamps()
             self._open_file()
-            raw.bind((INTERFACE, ETH_P_ALL))
+            raw.bind((self.interface, ETH_P_ALL))
         except OSError as error:
             raw.close()
             where = f"{self.path}: " if error.filename else ""
-            raise CannotRecord(f"{where}cannot record on {INTERFACE}: {error.strerror}") from error
+            raise CannotRecord(f"{where}cannot record on {self.interface}: {error.strerror}") from error
         self._socket = raw
         self._wake = os.eventfd(0)
         self._thread = threading.Thread(target=self._read, name="lab recorder", daemon=True)
@@ -118,7 +128,7 @@ class WireRecorder(Recorder):
                 if error.errno == errno.ENETDOWN:
                     raise
                 continue
-            if address[2] == PACKET_OUTGOING:  # lo shows every packet on its way out and again coming in
+            if address[2] == PACKET_OUTGOING and not self.tun:  # lo shows every packet twice: out, and in
                 continue
             with self._changed:
                 self._take(_stamp(ancillary), frame)
@@ -126,7 +136,7 @@ class WireRecorder(Recorder):
     def _take(self, time_ns: int, frame: bytes) -> None:
         if not self._record(time_ns, frame):
             return
-        found = parse_tcp(frame)
+        found = parse_tcp(IPV4_FRAME + frame if self.tun else frame)
         if found is None:
             return
         source, sport, destination, dport, flags, size = found
@@ -177,8 +187,10 @@ def parse_tcp(frame: bytes) -> tuple[str, int, str, int, int, int] | None:
     )
 
 
-def port_filter(port: int) -> bytes:
+def port_filter(port: int, *, tun: bool = False) -> bytes:
     """A classic BPF program: TCP from or to `port`, IPv4 or IPv6, and no copy of what goes out.
+
+    tun: without an Ethernet header, IPv4, both directions.
 
     In the kernel, so that other traffic of the machine neither wakes us nor fills the buffer.
     """
@@ -187,20 +199,24 @@ def port_filter(port: int) -> bytes:
     equal, bits, give = 0x15, 0x45, 0x06  # BPF_JMP + BPF_JEQ, + BPF_JSET; BPF_RET
     packet_type = 0xFFFFF004  # SKF_AD_OFF + SKF_AD_PKTTYPE
     # (label, operation, k, label if true, label if false); an empty label is the next line.
-    lines: list[tuple[str, int, int, str, str]] = [
+    start = 0 if tun else 14
+    ethernet: list[tuple[str, int, int, str, str]] = [
         ("", word_at, packet_type, "", ""),
         ("", equal, PACKET_OUTGOING, "no", ""),
         ("", half_at, 12, "", ""),
         ("", equal, 0x86DD, "six", ""),
         ("", equal, 0x0800, "", "no"),
-        ("", byte_at, 23, "", ""),
+    ]
+    lines = [] if tun else ethernet
+    lines += [
+        ("", byte_at, start + 9, "", ""),
         ("", equal, 6, "", "no"),
-        ("", half_at, 20, "", ""),
+        ("", half_at, start + 6, "", ""),
         ("", bits, 0x1FFF, "no", ""),
-        ("", ip_header_to_x, 14, "", ""),
-        ("", half_from_x, 14, "", ""),
+        ("", ip_header_to_x, start, "", ""),
+        ("", half_from_x, start, "", ""),
         ("", equal, port, "yes", ""),
-        ("", half_from_x, 16, "", ""),
+        ("", half_from_x, start + 2, "", ""),
         ("", equal, port, "yes", "no"),
         ("six", byte_at, 20, "", ""),
         ("", equal, 6, "", "no"),

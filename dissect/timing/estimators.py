@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What many observations come to, bounds counted as bounds: medians that may not be reached, bands.
 
-The statistics are scipy's: `ecdf` of right-censored data (Kaplan-Meier), `logrank`, `bootstrap` and the
-binomial test's interval. Each figure goes with its n and its confidence.
+The statistics are scipy's: `ecdf` of right-censored data (Kaplan-Meier), `logrank`, `bootstrap`,
+`theilslopes` and the binomial test's interval. Each figure goes with its n and its confidence.
 """
 
 from __future__ import annotations
@@ -168,6 +168,22 @@ def summarise(found: Sequence[Observation], confidence: float = CONFIDENCE) -> S
     )
 
 
+LATER = 1 << 62
+"""Where a bound stands among times: later than anything seen."""
+
+
+def slower(first: Sequence[Observation], second: Sequence[Observation], by_ns: int = 0) -> float:
+    """One-sided Mann-Whitney test that `second` is slower than `first` by more than `by_ns`: its p.
+
+    A bound counts as later than anything seen. Raises ValueError where one has no observation.
+    """
+    if not first or not second:
+        raise ValueError("no observation")
+    one, other = ([time.ns if time.exact else LATER for time in group] for group in (first, second))
+    shifted = [ns - by_ns if ns < LATER else LATER for ns in other]
+    return float(_stats().mannwhitneyu(shifted, one, alternative="greater").pvalue)
+
+
 def compare(
     first: Sequence[Observation],
     second: Sequence[Observation],
@@ -181,10 +197,12 @@ def compare(
     import numpy as np
 
     stats = _stats()
+    p = 1.0  # where nobody has reacted, or one trial stands against one, nothing tells them apart
     if any(one.exact for one in (*first, *second)):
-        p = float(stats.logrank(_censored(first), _censored(second)).pvalue)
-    else:
-        p = 1.0  # nobody has reacted: nothing tells them apart
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            test = stats.logrank(_censored(first), _censored(second))
+        p = float(test.pvalue) if math.isfinite(test.statistic) else p
     medians = [median(group, confidence).ns for group in (first, second)]
     if medians[0] is None or medians[1] is None:
         which = "first" if medians[0] is None else "second"
@@ -205,3 +223,57 @@ def compare(
         ).confidence_interval  # fmt: skip
     low, high = (round(float(end)) if math.isfinite(end) else None for end in (found.low, found.high))
     return Comparison(p, Median(medians[1] - medians[0], low, high), None, confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrips:
+    """A time as a line over the round trip: `slope` round trips, and `own_ns`, what it takes without any.
+
+    Each with its interval; n: the points.
+    """
+
+    n: int
+    slope: float
+    slope_low: float
+    slope_high: float
+    own_ns: int
+    own_low: int
+    own_high: int
+    confidence: float
+
+
+def round_trips(
+    points: Sequence[tuple[int, int]], *, seed: int = 0, confidence: float = CONFIDENCE
+) -> RoundTrips:
+    """The line through (round trip, time), both in ns: Theil and Sen's, which a few slow trials do not bend.
+
+    Its intervals are of the bootstrap, drawn anew among the times of each round trip. Raises ValueError where
+    there are fewer than two different round trips, StatisticsMissing.
+    """
+    import numpy as np
+
+    x, y = (np.array(values, dtype=float) for values in zip(*sorted(points), strict=True))
+    if len(points) < 3 or x[0] == x[-1]:
+        raise ValueError("fewer than two round trips, or than three times")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # its own interval, which is not used, minds ties
+        line = _stats().theilslopes(y, x, method="joint")
+    generator = np.random.default_rng(seed)
+    starts = np.flatnonzero(np.r_[True, np.diff(x) > 0])
+    drawn = np.concatenate(
+        [
+            part[generator.integers(0, len(part), (RESAMPLES // 2, len(part)))]
+            for part in np.split(y, starts[1:])
+        ],
+        axis=1,
+    )
+    first, second = np.nonzero(np.subtract.outer(x, x).T > 0)
+    slopes = np.median((drawn[:, second] - drawn[:, first]) / (x[second] - x[first]), axis=1)
+    own = np.median(drawn - slopes[:, None] * x, axis=1)
+    ends = (50 * (1 - confidence), 50 * (1 + confidence))
+    low, high = np.percentile(slopes, ends)
+    own_low, own_high = np.percentile(own, ends)
+    return RoundTrips(
+        len(points), float(line.slope), float(low), float(high),
+        round(float(line.intercept)), round(float(own_low)), round(float(own_high)), confidence,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ In every picture of it a hang looks like nothing else: it is a bound, and never 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -73,8 +74,8 @@ def grid(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None =
     return Grid(
         side,
         clock,
-        sorted({row.client for row in rows}),
-        sorted({row.server for row in rows}),
+        sorted({row.client for row in rows}, key=natural),
+        sorted({row.server for row in rows}, key=natural),
         cells,
         low if exact else None,
         high if exact else None,
@@ -84,16 +85,22 @@ def grid(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None =
 
 def _without_time(of: Sequence[Row], side: Side, seen: Sequence[Observation]) -> Cell:
     good = [row for row in of if row.lost is None]
-    if seen and all(_left_first(row, side) for row in good):
+    if seen and all(left_first(row, side) for row in good):
         return Cell("cut")
     if seen:
         return Cell("hang", min(one.ns for one in seen if not one.exact))
     return Cell("agreed" if good else "lost")
 
 
-def _left_first(row: Row, side: Side) -> bool:
+def left_first(row: Row, side: Side) -> bool:
     """Whether the other side noticed and ended the conversation before this one could: no hang."""
     return any(one.side is side.other and one.exact for one in row.observations)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names as people do: server-2 before server-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if at % 2 else (-1, part.casefold()) for at, part in enumerate(parts)]
 
 
 def pair_times(rows: Sequence[Row], side: Side, clock: Clock) -> dict[Pair, list[Observation]]:

@@ -35,6 +35,9 @@ class Row:
     before), load1 (the machine's load average of one minute when the trial began): the circumstances.
     started_ns: Unix. verdict, client_spoke, server_spoke: as in a verdict. observations: up to one a side and
     clock. server_init_ns: clock -> time from the connection to RFB's ServerInit, of honest connections.
+    over_ns: clock -> time from the client's SYN to its own FIN or RST, or the server's RST, the wait for a
+    greeting included; none where the trial ended first. rtt_ns: what was added to the round trip, None on
+    loopback; handshake_ns: from SYN to established as the client's end saw it, where something was.
     words: what the client said, each {"ns": since the connection, "stream", "text"}. client_exit: its exit
     code, None where it had to be ended. stopped: why the recording did. lost: why there is nothing to
     observe; None for a good trial.
@@ -61,6 +64,9 @@ class Row:
     client_exit: int | None = None
     stopped: str | None = None
     lost: str | None = None
+    over_ns: dict[str, int] = field(default_factory=dict)
+    rtt_ns: int | None = None
+    handshake_ns: int | None = None
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -87,10 +93,13 @@ class Row:
             found = data.get("schema") if isinstance(data, dict) else None
             raise ValueError(f"schema {found!r} is not {SCHEMA}")
         try:
-            row = cls(**{name: data[name] for name in _PLAIN})
+            values = {name: data[name] for name in _PLAIN if name in data or name not in _LATER}
+            row = cls(**values)
             row.observations = [_observation(row, one) for one in data["observations"]]
             # A struct of Parquet has all its fields, those without a value too.
-            row.server_init_ns = {name: ns for name, ns in data["server_init_ns"].items() if ns is not None}
+            for times in ("server_init_ns", "over_ns"):
+                kept = {name: ns for name, ns in (data.get(times) or {}).items() if ns is not None}
+                setattr(row, times, kept)
             if not all(isinstance(data[name], str) for name in ("client", "server")) or row.deadline_ns <= 0:
                 raise ValueError("client, server or deadline_ns is not what it should be")
         except (KeyError, TypeError, AttributeError) as error:
@@ -99,6 +108,8 @@ class Row:
 
 
 _PLAIN = tuple(name for name in Row.__dataclass_fields__ if name != "observations")
+_LATER = ("over_ns", "rtt_ns", "handshake_ns")
+"""Columns that rows of earlier runs do not have."""
 _OBSERVED = ("side", "clock", "ns", "status", "by", "bytes", "after_close")
 
 
@@ -196,12 +207,14 @@ def arrow_schema() -> Any:
         ]
     )  # fmt: skip
     kinds: dict[str, Any] = dict.fromkeys(("schema", *_PLAIN), text)
-    kinds |= dict.fromkeys(("trial", "order", "seed", "deadline_ns", "started_ns", "client_exit"), pa.int64())
+    numbers = ("trial", "order", "seed", "deadline_ns", "started_ns", "client_exit", "rtt_ns", "handshake_ns")
+    kinds |= dict.fromkeys(numbers, pa.int64())
     kinds |= {
         "load1": pa.float64(),
         "warm": pa.bool_(),
         "observations": pa.list_(observation),
         "server_init_ns": pa.struct([("wire", nanoseconds), ("user", nanoseconds)]),
+        "over_ns": pa.struct([("wire", nanoseconds), ("user", nanoseconds)]),
         "words": pa.list_(pa.struct([("ns", nanoseconds), ("stream", text), ("text", text)])),
     }
     columns = [*kinds.items(), ("started", pa.timestamp("ns", "UTC"))]

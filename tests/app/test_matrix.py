@@ -37,8 +37,10 @@ def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "silent" in text
     assert "wrong-protocol" in text
     assert "error reply" in text
-    assert "medians [95 % band], user clock" in text
-    assert "deadline 0.5 s, seed 0, warm servers; load average" in text
+    assert "error reply 2/2 [34-100 %]" in text
+    assert "nothing 2/2 [34-100 %] ≥ 50" in text
+    assert "medians [95 % band], shares [95 %, Wilson], user clock" in text
+    assert "deadline 500 ms, seed 0, warm servers; load average" in text
 
 
 def test_two_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +56,62 @@ def test_two_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert " [-" in lines["model-vnc-peek"]
     assert float(lines["model-vnc-peek"].split("p = ")[1]) < 0.05
     assert "only with model-vnc-quiet" in lines["model-vnc-peek-old"]
+
+
+def test_two_runs_are_compared_and_summarised(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, ns in (("old", 5_000_000), ("new", 9_000_000)):
+        lines = [json.dumps(row(trial=at, ns=ns + at).to_json()) + "\n" for at in range(6)]
+        (tmp_path / name).write_text("".join(lines))
+    words = ["matrix", "--results", str(tmp_path / "new"), "--against", str(tmp_path / "old")]
+    assert main(words) == PASS
+    out = " ".join(capsys.readouterr().out.split())
+    assert "gvncviewer → qemu-spice: wrong-protocol, n = 6" in out
+    assert "server close 6/6 [61-100 %] 9.00 ms" in out
+    assert "gvncviewer qemu-spice server noticed 6, 6 +4 ms [+4.00 ms, +4.00 ms] p = 0.00" in out
+    assert main([*words, "--json"]) == PASS
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["schema"].split("/")[0] for one in told] == ["firstbyte-pair"] + 3 * ["firstbyte-comparison"]
+    pair, change = told[0], told[1]
+    circumstances = {
+        "clock": "wire",
+        "n": 6,
+        "deadline_ns": [5_000_000_000],
+        "seed": [1],
+        "load1": [0.5, 0.5],
+    }
+    for one in (pair, change["before"], change["after"]):
+        assert {name: one[name] for name in circumstances} == circumstances
+    assert pair["figures"][0]["outcomes"]["close"]["count"] == 6
+    assert (change["what"], change["difference_ns"]) == ("server noticed", 4_000_000)
+    assert change["low_ns"] <= 4_000_000 <= change["high_ns"]
+
+
+def test_lines_over_round_trips_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [
+        json.dumps(
+            row(
+                trial=at,
+                rtt_ns=rtt,
+                handshake_ns=rtt + 200_000 + at,
+                over_ns={"wire": 2 * rtt + 3_000_000 + at},
+            ).to_json()
+        )
+        + "\n"
+        for at, rtt in enumerate([0, 10_000_000, 50_000_000] * 4)
+    ]
+    (tmp_path / "far").write_text("".join(lines))
+    assert main(["matrix", "--results", str(tmp_path / "far")]) == PASS
+    out = capsys.readouterr().out
+    (line,) = [line for line in out.splitlines() if "over for the client" in line]
+    assert "2.00 [2.00, 2.00]" in line
+    assert "2.60 ms [" in line  # what 2 handshakes of 0.2 ms leave of 3 ms
+    assert "added 10 ms: handshakes took 10.2 ms at the least" in out
+    assert main(["matrix", "--results", str(tmp_path / "far"), "--json"]) == PASS
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (over,) = [one for one in told if one["schema"] == "firstbyte-round-trips/1" and "over" in one["what"]]
+    assert abs(over["round_trips"] - 2) < 0.001
+    assert (over["n"], over["exact"], over["hung"]) == (12, 12, 0)
+    assert list(over["handshake_ns"]) == ["0", "10000000", "50000000"]
 
 
 def test_an_interrupted_run_keeps_what_it_has(
@@ -159,6 +217,11 @@ def test_results_that_cannot_be_drawn(
         (["--scenario", "cure", "-n", "0"], "between 1 and"),
         (["--scenario", "cure", "--deadline", "0"], "not a number of seconds"),
         (["--scenario", "cure", "-o", "/dev/null/x"], "/dev/null/x"),
+        (["--scenario", "cure", "--rtt", "1,1"], "different numbers of ms"),
+        (["--scenario", "cure", "--rtt", "-1"], "--rtt"),
+        (["--scenario", "cure", "--rtt", "1", "--clock", "user"], "no user clock"),
+        (["--results", "/dev/null"], "no row of firstbyte-trial/1"),
+        (["--results", "/dev/null", "-o", "x"], "--output goes with a run"),
     ],
 )
 def test_bad_input_is_exit_code_2(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from dissect.app import terminal
 from dissect.app.main import INCONCLUSIVE, INTERRUPTED, PASS
 from dissect.app.terminal import Cell, Column, Table
-from dissect.stream.side import Side
 from dissect.stream.text import duration, safe
 
 if TYPE_CHECKING:
     from dissect.lab.lab import Lab
     from dissect.lab.matrix import Folder, Plan
-    from dissect.timing.observations import Clock, Observation
+    from dissect.timing.estimators import Median, Share
+    from dissect.timing.observations import Clock
     from dissect.timing.results import Row
+    from dissect.timing.summaries import Change, Distances, Figure, Summary
 
 SCENARIOS = ("cure", "prefix")
 
@@ -31,6 +32,8 @@ examples:
   firstbyte matrix --scenario prefix -n 10 -o prefix/ --compare model-vnc-quiet,model-vnc-early
   firstbyte matrix --peers real -n 3 --deadline 5 -o run/
   firstbyte matrix --peers gvncviewer,spicy,qemu-spice,qemu-vnc -o run/
+  firstbyte matrix --peers spicy,gvncviewer,qemu-spice,qemu-vnc --rtt 0,1,10,50 -o far/
+  firstbyte matrix --results new/ --against old/ --json
   firstbyte plot run/ -o heat.svg
 
 --peers: names (see firstbyte peers), "real" (what is installed), "models", "all", or FILE.toml with more.
@@ -38,7 +41,10 @@ Models: model-spice-4, model-spice-16, model-vnc, model-vnc-peek, model-vnc-peek
 model-vnc-early, model-vnc-patient, model-spice.
 
 The same command goes on with a run that was interrupted. Every time says its clock: "wire" is the kernel's
-stamp in a capture (needs CAP_NET_RAW), "user" a relay's reading in user space.
+stamp in a capture (needs CAP_NET_RAW), "user" a relay's reading in user space by the monotonic clock.
+
+--rtt: client and server in two network namespaces of ours, N trials at each delay, and what each time costs
+in round trips and without any. Needs root; nothing of it stays.
 """
 
 
@@ -46,6 +52,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--peers", type=_words, metavar="NAME,...", help="the clients and servers, see below")
+    what.add_argument(
+        "--results", type=Path, metavar="RUN", help="run nothing: summarise a run's folder, NDJSON or Parquet"
+    )
     what.add_argument(
         "--scenario",
         choices=SCENARIOS,
@@ -58,6 +67,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-n", "--trials", type=_count, default=5, metavar="N", help="trials of each pair (5)")
     parser.add_argument(
         "--deadline", type=_seconds, default=5.0, metavar="SECONDS", help="end of each trial (5)"
+    )
+    parser.add_argument(
+        "--rtt",
+        type=_delays,
+        default=(),
+        metavar="MS,...",
+        help="also over round trips that take so many ms longer, such as 0,1,10,50",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the order of the trials (0)")
     parser.add_argument("--cold", action="store_true", help="start each trial's server anew")
@@ -74,12 +90,20 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="two servers, or two clients: is B faster than A, and by how much (log-rank test, difference of "
         "the medians with its interval)",
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="OLD",
+        help="what has changed since the run OLD, pair by pair, each difference with its interval",
+    )
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write the rows as Parquet too")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="NDJSON on standard output (a row a trial), and nothing else there",
+        help="NDJSON on standard output, and nothing else there: a row a trial; with --summary, --results or "
+        "--against an object a pair, a line over round trips, a change",
     )
+    parser.add_argument("--summary", action="store_true", help="with --json: what the trials come to")
     parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EPILOG
 
@@ -95,6 +119,13 @@ def _count(text: str) -> int:
     return value
 
 
+def _delays(text: str) -> tuple[int, ...]:
+    values = [float(word) for word in text.split(",")]
+    if not all(0 <= value <= 2000 for value in values) or len(set(values)) < len(values):
+        raise ArgumentTypeError(f"{text}: different numbers of ms, up to 2000, are wanted")
+    return tuple(round(value * 1e6) for value in values)
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e6:
@@ -108,6 +139,15 @@ def run(args: Namespace) -> int:
     from dissect.lab.lab import Lab
     from dissect.lab.matrix import Folder, PlanError
 
+    if args.results is not None:
+        for word in ("output", "rtt", "parquet"):
+            if getattr(args, word):
+                raise terminal.Unusable(f"--{word} goes with a run, and --results runs nothing")
+        rows = _read(args.results)
+        code = INCONCLUSIVE if any(row.lost is not None for row in rows) else PASS
+        _check_compare(args, {row.client for row in rows}, {row.server for row in rows})
+        _tell(rows, args)
+        return code
     words = args.peers or []
     files = [word for word in words if word.endswith(".toml")]
     try:
@@ -126,12 +166,30 @@ def run(args: Namespace) -> int:
             write_parquet(rows, args.parquet)
         except ResultsError as error:
             raise terminal.Unusable(str(error)) from None
-    if not args.json:
-        clock = _clock(rows)
-        _print(rows, plan, clock)
-        if args.compare is not None:
-            _compare(rows, plan, clock, *args.compare)
+    if rows:
+        _tell(rows, args)
     return code
+
+
+def _read(path: Path) -> list[Row]:
+    from dissect.timing.results import ResultsError, read_rows
+
+    try:
+        rows, problems = read_rows(path)
+    except ResultsError as error:
+        raise terminal.Unusable(str(error)) from None
+    for problem in problems:
+        terminal.complain(problem)
+    return rows
+
+
+def _check_compare(args: Namespace, clients: set[str], servers: set[str]) -> None:
+    if args.compare is not None:
+        two = set(args.compare)
+        if len(args.compare) != 2 or len(two) != 2 or not (two <= clients or two <= servers):
+            raise terminal.Unusable(
+                f"--compare {','.join(args.compare)}: needs two servers or two clients of this matrix"
+            )
 
 
 def _plan(lab: Lab, args: Namespace, words: Sequence[str]) -> tuple[Plan, list[str]]:
@@ -148,19 +206,14 @@ def _plan(lab: Lab, args: Namespace, words: Sequence[str]) -> tuple[Plan, list[s
         missing = [name for name in missing if _speaks_rfb(lab, name)]
     else:
         clients, servers, missing = matrix.choose(lab, words)
-    if args.compare is not None:
-        two = set(args.compare)
-        if len(args.compare) != 2 or len(two) != 2 or not (two <= set(clients) or two <= set(servers)):
-            raise terminal.Unusable(
-                f"--compare {','.join(args.compare)}: needs two servers or two clients of this matrix"
-            )
+    _check_compare(args, set(clients), set(servers))
     if not clients or not servers:
         raise terminal.Unusable(
             "a matrix needs a client and a server, and these are "
             f"{terminal.plural(len(clients), 'client')} and {terminal.plural(len(servers), 'server')}"
             + (f"; not installed: {', '.join(missing)}" if missing else "")
         )
-    plan = Plan(tuple(clients), tuple(servers), args.trials, args.deadline, args.seed, args.cold)
+    plan = Plan(tuple(clients), tuple(servers), args.trials, args.deadline, args.seed, args.cold, args.rtt)
     return plan, missing
 
 
@@ -178,6 +231,8 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
     from dissect.lab.matrix import Matrix
     from dissect.lab.record import can_record_wire
 
+    if plan.rtts_ns and args.clock == "user":
+        raise terminal.Unusable("--rtt has no user clock: no relay stands between the two sides")
     wire = args.clock == "both" and can_record_wire()
     rows: list[Row] = [] if folder is None else list(folder.rows)
     done = set() if folder is None else folder.done
@@ -186,6 +241,7 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
     total = len(plan.order())
     left = total - len(done)
     note = "wire and user clock" if wire else "user clock only"
+    note = "over round trips, wire clock" if plan.rtts_ns else note
     if args.clock == "both" and not wire:
         note += " (no privilege to capture)"
     most = duration(round(left * (plan.deadline_s + 2.0) * 1e9))
@@ -199,7 +255,7 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
                 rows = [one for one in rows if (one.pair, one.trial) != (row.pair, row.trial)] + [row]
                 if folder is not None:
                     folder.add(row)
-                if args.json:
+                if args.json and not args.summary and args.against is None:
                     print(json.dumps(row.to_json()), flush=True)
                 ran += 1
                 rest = (time.monotonic() - began) / ran * (left - ran)
@@ -214,7 +270,39 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
     return rows, code
 
 
-# --- for a person -------------------------------------------------------------------------------------
+# --- what it comes to -----------------------------------------------------------------------------------
+
+
+def _tell(rows: Sequence[Row], args: Namespace) -> None:
+    """Print what the trials come to, as asked for."""
+    from dissect.timing.estimators import StatisticsMissing
+    from dissect.timing.summaries import distances, summaries
+
+    clock = _clock(rows)
+    far = any(row.rtt_ns is not None for row in rows)
+    try:
+        lines = list(distances(rows, clock)) if far else []
+        changed = [] if args.against is None else _since(_read(args.against), rows, clock)
+        compared = [] if args.compare is None else _compared(rows, clock, *args.compare)
+    except StatisticsMissing as error:
+        raise terminal.Unusable(str(error)) from None
+    found = list(summaries(rows, clock))
+    if args.json:
+        if args.summary or args.results is not None or args.against is not None:
+            for told in [one.to_json() for part in (found, lines, compared, changed) for one in part]:
+                print(json.dumps(told))
+        return
+    if far:
+        _print_lines(rows, lines)
+    else:
+        _print(found)
+    _print_circumstances(rows, clock)
+    if compared:
+        what = f"{args.compare[1]} against {args.compare[0]}"
+        servers = args.compare[0] in {row.server for row in rows}
+        _print_changes(compared, f"{what}, {clock} clock:", args.compare, at=0 if servers else 1)
+    if args.against is not None:
+        _print_changes(changed, f"since {args.against}, {clock} clock:")
 
 
 def _clock(rows: Sequence[Row]) -> Clock:
@@ -223,88 +311,137 @@ def _clock(rows: Sequence[Row]) -> Clock:
     return "wire" if wire or any("wire" in row.server_init_ns for row in rows) else "user"
 
 
-def _print(rows: Sequence[Row], plan: Plan, clock: Clock) -> None:
-    table: list[list[str | Cell]] = []
-    for client in plan.clients:
-        for server in plan.servers:
-            pair = [row for row in rows if row.pair == (client, server)]
-            good = [row for row in pair if row.lost is None]
-            lost = len(pair) - len(good)
-            verdicts = " / ".join(dict.fromkeys(str(row.verdict) for row in good)) or "nothing measured"
-            style = "good" if verdicts == "agreed" else "bad" if "silent" in verdicts else "warn"
-            table.append(
-                [
-                    Cell(client, "client"),
-                    Cell(server, "server"),
-                    f"{len(good)}" + (f" (+{lost} lost)" if lost else ""),
-                    Cell(verdicts, style),
-                    _side(good, Side.SERVER, clock),
-                    _side(good, Side.CLIENT, clock),
-                    _init(good, clock),
-                ]
+def _compared(rows: Sequence[Row], clock: Clock, first: str, second: str) -> list[Change]:
+    """The second against the first, at each peer of the other kind."""
+    from dissect.timing.summaries import changes, ordered
+
+    pairs = ordered(rows)
+    servers = any(first == server for _, server in pairs)
+    found: list[Change] = []
+    for other in dict.fromkeys(pair[0] if servers else pair[1] for pair in pairs):
+        both = [(other, name) if servers else (name, other) for name in (first, second)]
+        before, after = ([row for row in rows if row.pair == pair] for pair in both)
+        if before and after:
+            found += changes(before, after, clock, both[1], before[0].seed)
+    return found
+
+
+def _since(old: Sequence[Row], rows: Sequence[Row], clock: Clock) -> list[Change]:
+    """Each pair of both runs, now against then."""
+    from dissect.timing.summaries import changes, ordered
+
+    found: list[Change] = []
+    for pair in ordered(rows):
+        for rtt in dict.fromkeys(row.rtt_ns for row in rows if row.pair == pair):
+            before, after = (
+                [row for row in run if row.pair == pair and row.rtt_ns == rtt] for run in (old, rows)
             )
-    columns = [Column("client"), Column("server"), Column("n", align="right"), Column("verdict", fit="wrap")]
-    columns += [Column(title, fit="wrap") for title in ("server noticed", "client noticed", "to ServerInit")]
+            if before and after:
+                found += changes(before, after, clock, pair, after[0].seed)
+    if not found:
+        raise terminal.Unusable(f"no pair has a time by the {clock} clock in both runs")
+    return found
+
+
+# --- for a person -------------------------------------------------------------------------------------
+
+
+WHO = {"server noticed": "server", "client noticed": "client", "to ServerInit": "ServerInit"}
+"""What stands in the table; the rest is in the JSON."""
+
+
+def _print(found: Sequence[Summary]) -> None:
+    """A line a pair, and one below it for each kind of time."""
+    figures = [figure for one in found for figure in one.figures if figure.what in WHO]
+    widest = max((len(_how(figure)) for figure in figures), default=0)
+    for one in found:
+        n = len(one.good)
+        lost = len(one.rows) - n
+        verdicts = " / ".join(one.verdicts) or "nothing measured"
+        style = "good" if verdicts == "agreed" else "bad" if "silent" in verdicts else "warn"
+        client, server = (safe(name) for name in one.pair)
+        print(
+            f"{terminal.paint(client, 'client')} → {terminal.paint(server, 'server')}: "
+            f"{terminal.paint(verdicts, style)}, n = {n}" + (f" (+{lost} lost)" if lost else "")
+        )
+        for figure in one.figures:
+            if figure.what in WHO:
+                print(f"  {WHO[figure.what]:<10}  {_how(figure):<{widest}}  {_time(figure)}")
+
+
+def _print_lines(rows: Sequence[Row], lines: Sequence[Distances]) -> None:
+    from dissect.timing.summaries import handshakes
+
+    table: list[list[str | Cell]] = []
+    for one in lines:
+        line = one.line
+        if line is not None:
+            slope = f"{line.slope:.2f} [{line.slope_low:.2f}, {line.slope_high:.2f}]"
+            own = f"{duration(line.own_ns)} [{duration(line.own_low)}, {duration(line.own_high)}]"
+        else:
+            slope = ""
+            own = f"{one.hung} without" if one.hung else "too few"
+        client, server = one.pair
+        table.append(
+            [Cell(client, "client"), Cell(server, "server"), one.what, f"{len(one.points)}", slope, own]
+        )
+    columns = [Column("client"), Column("server"), Column("what"), Column("n", align="right")]
+    columns += [Column("round trips [95 %]", fit="wrap"), Column("and by itself [95 %]", fit="wrap")]
     print(Table(columns).render(table), end="")
+    for added, measured in handshakes(rows).items():
+        places = (0, len(measured) // 2, len(measured) * 95 // 100, len(measured) - 1)
+        least, middle, most, worst = (duration(measured[place]) for place in places)
+        print(
+            f"added {duration(added)}: handshakes took {least} at the least, {middle} at the median, "
+            f"{most} at 95 %, {worst} at the most (n = {len(measured)})"
+        )
+
+
+def _print_circumstances(rows: Sequence[Row], clock: Clock) -> None:
+    deadlines = " and ".join(duration(ns) for ns in sorted({row.deadline_ns for row in rows}))
+    seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
+    warm = "warm" if all(row.warm for row in rows) else "cold"
     loads = sorted(row.load1 for row in rows)
-    load = f"; load average {loads[0]:g} to {loads[-1]:g}" if loads else ""
     print(
-        f"medians [95 % band], {clock} clock; n as shown, deadline {plan.deadline_s:g} s, seed {plan.seed}"
-        f", {'cold' if plan.cold else 'warm'} servers{load}"
+        f"medians [95 % band], shares [95 %, Wilson], {clock} clock; n as shown, deadline {deadlines}, "
+        f"seed {seeds}, {warm} servers; load average {loads[0]:g} to {loads[-1]:g}"
     )
     for reason, count in _lost(rows).items():
         print(terminal.paint("lost:", "bad"), f"{terminal.plural(count, 'trial')}: {safe(reason)}")
 
 
-def _compare(rows: Sequence[Row], plan: Plan, clock: Clock, first: str, second: str) -> None:
-    """B against A, at each peer of the other kind: who noticed when, and the time to ServerInit."""
-    from dissect.timing.estimators import StatisticsMissing, compare
-
-    servers = first in plan.servers
+def _print_changes(
+    changed: Sequence[Change], title: str, names: Sequence[str] = ("before", "now"), at: int | None = None
+) -> None:
+    """names: what is compared. at: 0 where it is servers, so that clients are named, 1 where clients."""
     table: list[list[str | Cell]] = []
-    for other in plan.clients if servers else plan.servers:
-        pairs = [(other, name) if servers else (name, other) for name in (first, second)]
-        both = [[row for row in rows if row.pair == pair and row.lost is None] for pair in pairs]
-        for what in ("server noticed", "client noticed", "to ServerInit"):
-            one, two = (_observed(group, what, clock) for group in both)
-            if not one or not two:
-                if one or two:
-                    text = f"only with {first if one else second}"
-                    table.append([other, what, f"{len(one)}, {len(two)}", text, ""])
-                continue
-            try:
-                found = compare(one, two, seed=plan.seed)
-            except StatisticsMissing as error:
-                raise terminal.Unusable(str(error)) from None
-            p = f"p = {found.p:.2g}" if found.p >= 1e-4 else "p < 0.0001"
-            if found.difference is None:
-                text = found.why or ""
+    for one in changed:
+        pair: list[str | Cell] = [Cell(one.pair[0], "client"), Cell(one.pair[1], "server")]
+        if one.found is None:
+            text, p = f"only {'' if at is None else 'with '}{names[0 if one.n[0] else 1]}", ""
+        else:
+            gap, p = one.found.difference, _p(one.found.p)
+            if gap is None:
+                text = one.found.why or ""
             else:
-                gap = found.difference
                 ends = ["unbounded" if end is None else _signed(end) for end in (gap.low, gap.high)]
                 text = f"{_signed(gap.ns or 0)} [{ends[0]}, {ends[1]}]"
-            table.append([other, what, f"{len(one)}, {len(two)}", text, p])
-    print(f"\n{second} against {first}, {clock} clock:")
-    columns = [Column("at" if not servers else "with"), Column("what"), Column("n")]
+        where = pair if at is None else [pair[at]]
+        table.append([*where, one.what, f"{one.n[0]}, {one.n[1]}", text, p])
+    print(f"\n{title}")
+    heads = [Column("client"), Column("server")]
+    columns = heads if at is None else [heads[at]]
+    columns = [*columns, Column("what"), Column("n")]
     columns += [Column("difference of medians [95 %]", fit="wrap"), Column("log-rank")]
     print(Table(columns).render(table), end="")
 
 
+def _p(p: float) -> str:
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+
+
 def _signed(ns: int) -> str:
     return ("+" if ns > 0 else "") + duration(ns)
-
-
-def _observed(rows: Sequence[Row], what: str, clock: Clock) -> list[Observation]:
-    from dissect.timing.observations import Observation
-
-    if what != "to ServerInit":
-        side = Side.SERVER if what.startswith("server") else Side.CLIENT
-        return [one for row in rows if (one := row.seen(side, clock)) is not None]
-    return [
-        Observation(Side.SERVER, row.server_init_ns[clock], "exact", None, 0, False, "rfb", "rfb", row.order)
-        for row in rows
-        if clock in row.server_init_ns
-    ]
 
 
 def _lost(rows: Sequence[Row]) -> dict[str, int]:
@@ -313,39 +450,28 @@ def _lost(rows: Sequence[Row]) -> dict[str, int]:
     return dict(Counter(f"{r.client} → {r.server}: {r.lost}" for r in rows if r.lost is not None))
 
 
-def _side(rows: Sequence[Row], side: Side, clock: Clock) -> str:
-    found = [one for row in rows if (one := row.seen(side, clock)) is not None]
-    if not found:
-        return ""
-    counted: dict[str, int] = {}
-    for one in found:
-        by = (one.by or "nothing").replace("-", " ")
-        counted[by] = counted.get(by, 0) + 1
-    how = ", ".join(f"{count} {by}" if len(counted) > 1 else by for by, count in counted.items())
-    return f"{how}: {_time(found)}" if any(one.exact for one in found) else _time(found)
+def _how(figure: Figure) -> str:
+    """How many reacted in which way, with the share's interval."""
+    if figure.what == "to ServerInit":
+        return f"n = {figure.n}"
+    return "; ".join(f"{name} {_share(one)}" for name, one in figure.outcomes.items())
 
 
-def _time(found: Sequence[Observation]) -> str:
-    from dissect.timing.estimators import StatisticsMissing, median
+def _share(one: Share) -> str:
+    return f"{one.count}/{one.n} [{100 * one.low:.0f}-{100 * one.high:.0f} %]"
 
-    if not any(one.exact for one in found):
-        return f"nothing, {duration(min(one.ns for one in found), censored=True)}"
-    try:
-        middle = median(found)
-    except StatisticsMissing:
-        exact = sorted(one.ns for one in found if one.exact)
-        return f"{duration(exact[0])} to {duration(exact[-1])} (no median without scipy)"
+
+def _time(figure: Figure) -> str:
+    if not figure.exact:
+        return duration(figure.least_ns, censored=True)
+    if figure.median is None:
+        return f"{duration(figure.least_ns)} to {duration(figure.most_ns)} (no median without scipy)"
+    return _median(figure.median)
+
+
+def _median(middle: Median) -> str:
     if middle.ns is None:
         return "median not reached"
     low = "?" if middle.low is None else duration(middle.low)
     high = "unbounded" if middle.high is None else duration(middle.high)
     return f"{duration(middle.ns)} [{low}, {high}]"
-
-
-def _init(rows: Sequence[Row], clock: Clock) -> str:
-    from statistics import median_low
-
-    times = [row.server_init_ns[clock] for row in rows if clock in row.server_init_ns]
-    if not times:
-        return ""
-    return f"{duration(median_low(times))} (n = {len(times)})"

@@ -72,6 +72,18 @@ class Tun:
             raise
         return cls(fd, name, address)
 
+    @classmethod
+    def bare(cls) -> Tun:
+        """Make a device without an address, down, in the namespace that we are in. Raises
+        PacketsUnavailable.
+        """
+        fd = _clone()
+        try:
+            return cls(fd, _name(fd), "")
+        except BaseException:
+            os.close(fd)
+            raise
+
     def send(self, packet: bytes) -> bool:
         """Hand the kernel a packet; False where it takes none now (its queue is full)."""
         try:

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from dissect.stream.side import Side
 from dissect.stream.text import duration
 from dissect.timing.estimators import Curve, curve, median
-from dissect.timing.grid import MEANING, Cell, Grid, best_clock, caption, grid, pair_times
+from dissect.timing.grid import MEANING, Cell, Grid, best_clock, caption, grid, natural, pair_times
 from dissect.timing.observations import Clock, Observation
 from dissect.timing.plots import sheet
 from dissect.timing.plots.sheet import (
@@ -181,7 +181,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
     found = {pair: seen for pair, seen in pair_times(rows, side, clock).items() if seen}
     if not found:
         raise ValueError("no observation to draw")
-    pairs = sorted(found, key=lambda pair: (pair[0], pair[1]))
+    pairs = sorted(found, key=lambda pair: (natural(pair[0]), natural(pair[1])))
     times = [one.ns for seen in found.values() for one in seen]
     low = 10 ** math.floor(math.log10(max(1_000, min(times))))
     high = 10 ** math.ceil(math.log10(max(times) * 1.5))
@@ -279,8 +279,8 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
     found = {pair: seen for pair, seen in pair_times(rows, side, clock).items() if seen}
     if not found:
         raise ValueError("no observation to draw")
-    clients = sorted({pair[0] for pair in found})
-    servers = sorted({pair[1] for pair in found})
+    clients = sorted({pair[0] for pair in found}, key=natural)
+    servers = sorted({pair[1] for pair in found}, key=natural)
     style = {client: STYLES[number % len(STYLES)] for number, client in enumerate(clients)}
     times = [one.ns for seen in found.values() for one in seen]
     low = 10 ** math.floor(math.log10(max(1_000, min(times))) - 1e-9)
