@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
     Numbers: TypeAlias = npt.NDArray[Any]
 
+_PSH: Final = 8
+
 READ_AHEAD: Final = 1 << 20
 """Bytes that are read from a file at once."""
 
@@ -168,6 +170,17 @@ class Bulk:
                 if half is not None:
                     self._touched[half.connection] = None
 
+    def _push_many(self, found: _Together, events: list[Event]) -> bool:
+        """Take segments together; False where each must be looked at by itself."""
+        stretch = self.conversations.push_many(found.first, found.data, found.pieces, len(found.rows))
+        if stretch is None:
+            return False
+        events.append(stretch)
+        half = self.conversations.find(found.key)
+        if half is not None:
+            self._touched[half.connection] = None
+        return True
+
     def _lay_down(self) -> None:
         """Let those sleep that can."""
         if not self._touched:
@@ -211,29 +224,39 @@ class Bulk:
             used = used.copy()
             used[list(unusual)] = True
         rows = np.flatnonzero(slow)
-        todo = list(zip(rows.tolist(), heads.segments(run, rows), strict=True))
+        together, alone = _together(heads, run, rows)
+        todo: list[tuple[int, Segment | _Together]] = [*together]
+        todo += zip(alone.tolist(), heads.segments(run, alone), strict=True)
         if unusual:
             todo += [(index, segment) for index, segment in unusual.items() if self._mine(segment)]
+        if unusual or together:
             todo.sort(key=_index)
         # What is due by time alone is due at the first packet after it, also where that one is passed over.
         conversations = self.conversations
         times = run.times if used.all() else np.where(used, run.times, np.iinfo(np.int64).min)
         last_ns = int(times.max())
         due_ns, due_at = conversations.due_ns, -1
-        for index, segment in todo:
-            if due_ns <= last_ns:
-                due_at = _next(times, due_at + 1, due_ns, count)
-                while due_at < index:
-                    before = len(events)
-                    events += conversations.due(int(times[due_at]))
-                    self._date(events, before, run.number + due_at)
-                    due_ns = conversations.due_ns
+        for index, found in todo:
+            if isinstance(found, _Together):
+                if self._push_many(found, events):
+                    continue
+                singly = list(zip(found.rows.tolist(), heads.segments(run, found.rows), strict=True))
+            else:
+                singly = [(index, found)]
+            for place, segment in singly:
+                if due_ns <= last_ns:
                     due_at = _next(times, due_at + 1, due_ns, count)
-            before = len(events)
-            self._push(segment, events)
-            self._date(events, before, run.number + index)
-            due_at = index
-            due_ns = conversations.due_ns
+                    while due_at < place:
+                        before = len(events)
+                        events += conversations.due(int(times[due_at]))
+                        self._date(events, before, run.number + due_at)
+                        due_ns = conversations.due_ns
+                        due_at = _next(times, due_at + 1, due_ns, count)
+                before = len(events)
+                self._push(segment, events)
+                self._date(events, before, run.number + place)
+                due_at = place
+                due_ns = conversations.due_ns
         while due_ns <= last_ns and (due_at := _next(times, due_at + 1, due_ns, count)) < count:
             before = len(events)
             events += conversations.due(int(times[due_at]))
@@ -241,6 +264,83 @@ class Bulk:
             due_ns = conversations.due_ns
         conversations.passed(last_ns)
         return len(todo)
+
+
+@dataclass(slots=True)
+class _Together:
+    """Segments of one sender that look as if they came in a row: see `Conversations.push_many`.
+
+    rows: theirs in the run, and those of the other side's empty segments between them. first: the first one.
+    """
+
+    rows: Numbers
+    first: Segment
+    data: bytes
+    pieces: list[tuple[int, int]]
+
+    @property
+    def key(self) -> Key:
+        """The sender's half of the conversation, as `Conversations.find` takes it."""
+        return (self.first.src, self.first.sport, self.first.dst, self.first.dport)
+
+
+def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, _Together]], Numbers]:
+    """What of the rows can be taken together, each with its last row; and the rows that cannot."""
+    if len(rows) < 2 or not len(heads.rows4):
+        return [], rows
+    pair, ports = np.zeros(len(run), np.uint64), np.zeros(len(run), np.uint64)
+    pair[heads.rows4], ports[heads.rows4] = heads.keys4
+    pair, ports = pair[rows], ports[rows]
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    pair_back = pair >> half | (pair & low) << half
+    ports_back = ports >> np.uint64(16) | (ports & np.uint64(0xFFFF)) << np.uint64(16)
+    forth = np.where(pair == pair_back, ports < ports_back, pair < pair_back)
+    one, other = np.where(forth, pair, pair_back), np.where(forth, ports, ports_back)
+    seq, ack, size = heads.seq[rows], heads.ack[rows], heads.size[rows]
+    end = heads.payload[rows] + size
+    plain = (
+        (pair != 0)
+        & (heads.flags[rows] & ~np.uint8(_PSH) == ACK)
+        & (end <= run.starts[rows] + run.captured[rows])
+    )
+    # Whether each row goes on what is before it: the same connection, and nothing odd between them.
+    odd = np.cumsum(heads.unusual)[rows]
+    goes_on = np.zeros(len(rows), bool)
+    goes_on[1:] = (one[1:] == one[:-1]) & (other[1:] == other[:-1]) & (odd[1:] == odd[:-1])
+    goes_on[1:] &= plain[1:] & plain[:-1]
+    full = np.flatnonzero(size > 0)
+    if len(full) < 2:
+        return [], rows
+    # Empty segments must be the other side's, and acknowledge no more than there was.
+    before = np.searchsorted(full, np.arange(len(rows)), "right") - 1
+    last = full[np.maximum(before, 0)]
+    beyond = (seq[last] + size[last].astype(np.uint32) - ack) >> np.uint32(31)
+    empty = (forth != forth[last]) & (beyond == 0) & (seq == ack[last]) & (before >= 0)
+    breaks = np.cumsum(~goes_on | ((size == 0) & ~empty))
+    first, then = full[:-1], full[1:]
+    joined = (
+        (breaks[then] == breaks[first])
+        & (forth[then] == forth[first])
+        & (seq[then] == seq[first] + size[first].astype(np.uint32))
+        & (ack[then] == ack[first])
+    )
+    bounds = np.flatnonzero(np.diff(np.concatenate(([False], joined, [False])).astype(np.int8)))
+    found: list[tuple[int, _Together]] = []
+    alone = np.ones(len(rows), bool)
+    buffer = run.buffer
+    for begin, stop in bounds.reshape(-1, 2).tolist():
+        mine = full[begin : stop + 1]
+        places = rows[mine]
+        sizes = heads.size[places]
+        starts = heads.payload[places]
+        ends = starts + sizes
+        data = b"".join([buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
+        pieces = list(zip(np.cumsum(sizes).tolist(), run.times[places].tolist(), strict=True))
+        (leader,) = heads.segments(run, places[:1])
+        together = _Together(rows[mine[0] : mine[-1] + 1], leader, data, pieces)
+        found.append((int(places[-1]), together))
+        alone[mine[0] : mine[-1] + 1] = False
+    return found, rows[alone]
 
 
 def _next(times: Numbers, start: int, due_ns: int, count: int) -> int:
@@ -263,7 +363,7 @@ def _shared(addresses: Numbers, ports: Numbers, shares: int) -> Numbers:
     return found
 
 
-def _index(item: tuple[int, Segment]) -> int:
+def _index(item: tuple[int, Segment | _Together]) -> int:
     return item[0]
 
 

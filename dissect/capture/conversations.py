@@ -118,6 +118,23 @@ class Bytes:
 
 
 @dataclass(slots=True)
+class Stretch(Bytes):
+    """Bytes of several segments in a row; time_ns is the latest of their capture times.
+
+    pieces: for each segment, the offset in `data` of the byte after its last, and its capture time.
+    """
+
+    pieces: list[tuple[int, int]]
+
+    def single(self) -> Iterator[Bytes]:
+        """The same, a segment at a time."""
+        begin = 0
+        for end, time_ns in self.pieces:
+            yield Bytes(self.conversation, self.side, self.data[begin:end], time_ns)
+            begin = end
+
+
+@dataclass(slots=True)
 class Lost:
     """So many bytes sent by `side`, next in its stream, were not captured; sent by time_ns at the latest."""
 
@@ -292,7 +309,32 @@ class Conversations:
             events += [_event(conversation, half.side, item) for item in half.stream.push(segment)]
         return events
 
-    # -- for `bulk`, which passes over what needs no looking at
+    # -- for `bulk`, which takes several packets at once, or passes over what needs no looking at
+
+    def push_many(
+        self, first: Segment, data: bytes, pieces: list[tuple[int, int]], packets: int
+    ) -> Stretch | None:
+        """Take segments of one sender in a row, of one ACK number and no flag but ACK and PSH.
+
+        Between them may have been empty ones of the other side that acknowledge what was sent before them, at
+        its next byte. first: the first of them; packets: how many there were in all. None, and nothing has
+        happened, where they are not exactly next, or anything else is to be seen to before the last of them.
+        """
+        half = self._halves.get((first.src, first.sport, first.dst, first.dport))
+        last_ns = max(time_ns for _, time_ns in pieces)
+        if half is None or last_ns >= self._due_ns or half.connection.slot is not None:
+            return None
+        connection, own, other = half.connection, half.stream, half.other.stream
+        if own is None or other is None or not connection.quiet or own.next_seq != first.seq:
+            return None
+        if not other.has_sent(first.ack) or not own.take_many(data):
+            return None
+        other.acked(first.ack, last_ns)
+        conversation = connection.conversation
+        conversation.packets += packets
+        conversation.last_ns = max(conversation.last_ns, last_ns)
+        self._last_ns = max(self._last_ns, last_ns)
+        return Stretch(conversation, half.side, data, last_ns, pieces)
 
     @property
     def due_ns(self) -> int:

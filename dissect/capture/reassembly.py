@@ -220,6 +220,21 @@ class Direction:
             self._next_seq = (segment.seq + len(payload)) & _MASK
         return True
 
+    def take_many(self, data: bytes) -> bool:
+        """The same for the data of several segments in a row, of which the first is exactly next."""
+        if self.busy or self._next_seq is None:
+            return False
+        tail = data[-HISTORY_BYTES:]
+        self._remember(self.position + len(data) - len(tail), tail)
+        self._firm = True
+        self.position = self._captured = self._seen = self.position + len(data)
+        self._next_seq = (self._next_seq + len(data)) & _MASK
+        return True
+
+    def has_sent(self, seq: int) -> bool:
+        """Whether all below sequence number `seq` has been delivered; only where the stream is at rest."""
+        return self._next_seq is not None and self._offset(seq) <= self.position
+
     def acked(self, ack: int, time_ns: int) -> list[Item]:
         """The other side has acknowledged everything below sequence number `ack`."""
         if ack == self._ack_seq and not self.busy:

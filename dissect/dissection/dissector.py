@@ -23,6 +23,7 @@ from dissect.capture.conversations import (
     Lost,
     Passed,
     Reset,
+    Stretch,
 )
 from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise
@@ -33,6 +34,7 @@ from dissect.spice import link as spice_link
 from dissect.spice.session import SpiceSession
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
+from dissect.stream.session import Pieces
 from dissect.stream.side import Side
 
 HOLD = 1 << 16
@@ -52,6 +54,7 @@ class Stream(Protocol):
     """What a session and an opaque stream have in common."""
 
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]: ...
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]: ...
     def gap(self, side: Side, size: int, now: int) -> list[Record]: ...
     def end(self, side: Side, now: int) -> list[Record]: ...
     def pending(self, side: Side) -> tuple[int, int | None]: ...
@@ -61,6 +64,9 @@ class Unread:
     """A stream that nobody wants any more."""
 
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
+        return []
+
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
         return []
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:
@@ -81,6 +87,9 @@ class Reversed:
 
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
         return self._turned(self.session.feed(side.other, data, now))
+
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
+        return self._turned(self.session.feed_many(side.other, data, pieces))
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:
         return self._turned(self.session.gap(side.other, size, now))
@@ -175,6 +184,8 @@ class Dissector:
             self._latest_ns = event.time_ns
         if type(event) is Bytes:
             return self._bytes(event)
+        if type(event) is Stretch:
+            return self._stretch(event)
         match event:
             case Established():
                 self.established_ns = event.time_ns
@@ -265,6 +276,21 @@ class Dissector:
             lost = facts.lost_start
             self._answers[side] = No("its first bytes were lost") if lost else recognise(bytes(head))
         return self._drive(event)
+
+    def _stretch(self, event: Stretch) -> list[Record]:
+        """The bytes of several segments, taken together where they are in the midst of one message."""
+        own = event.side.other if self.turned else event.side
+        if self._streams is None or self.facts[own].first_ns is None:
+            return [record for one in event.single() for record in self._bytes(one)]
+        facts = self.facts[own]
+        sent = facts.sent
+        for end, time_ns in event.pieces[: MARKS - len(facts.marks)]:
+            facts.sent = sent + end
+            self._mark(facts, time_ns)
+        facts.sent = sent + len(event.data)
+        self._mark(facts, event.time_ns)
+        records = self._streams[own].feed_many(own, event.data, event.pieces)
+        return self._seen(records) if records else records
 
     def _mark(self, facts: SideFacts, time_ns: int) -> None:
         marks = facts.marks

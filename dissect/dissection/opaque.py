@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dissect.stream.records import HEAD_BYTES, NOT_DECODED, Gap, Message, Record
+from dissect.stream.session import Pieces
 from dissect.stream.side import Side
 
 
@@ -28,6 +29,14 @@ class OpaqueStream:
         run.size += len(data)
         run.last_ns = max(run.last_ns, now)
         self._offset += len(data)
+        return []
+
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
+        """See `Session.feed_many`."""
+        begin = 0
+        for end, now in pieces:
+            self.feed(side, data[begin:end], now)
+            begin = end
         return []
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:

@@ -210,36 +210,45 @@ def _tiles(rect: Rectangle, size: int) -> Generator[tuple[int, int, int, int], N
 
 def _hextile(walk: Walk, rect: Rectangle, form: Format) -> Step:
     """Hextile and zlibhex, whose tiles may be zlib data with a U16 length (bits 32 and 64)."""
-    # A screen has thousands of tiles, each of a few bytes: no generator for each of them.
+    # A screen has thousands of tiles, each of a few bytes: no generator or call for each of them.
     flow, see, at, pixel = walk.flow, walk.see, walk.at, form.pixel
     buffer = flow.buffer
+    have = len(buffer)
     zlib = 32 | 64 if rect.encoding in (ZLIBHEX, ZSTDHEX) else 0
-    for x, y, width, height in _tiles(rect, 16):
-        if len(buffer) <= at:
-            yield from flow.need(at + 1, NAME)
-        mask = buffer[at]
-        at += 1
-        start = at
-        count = size = 0
-        if mask & zlib:
-            yield from flow.need(at + 2, NAME)
-            size = int.from_bytes(buffer[at : at + 2], "big")
-            at += 2 + size
-        elif mask & 1:
-            at += width * height * pixel
-        else:
-            at += pixel * ((mask >> 1 & 1) + (mask >> 2 & 1))
-            if mask & 8:
-                if len(buffer) <= at:
-                    yield from flow.need(at + 1, NAME)
-                count = buffer[at]
-                at += 1 + count * (2 + (pixel if mask & 16 else 0))
-        if see:
-            yield from flow.need(at, NAME)
+    # What follows the mask byte, in bytes, besides the subrectangles of bit 8.
+    fixed = [pixel * ((mask >> 1 & 1) + (mask >> 2 & 1)) for mask in range(256)]
+    rect_width, rect_height = rect.width, rect.height
+    for y in range(0, rect_height, 16):
+        height = min(16, rect_height - y)
+        for x in range(0, rect_width, 16):
+            if have <= at:
+                yield from flow.need(at + 1, NAME)
+                have = len(buffer)
+            mask = buffer[at]
+            at += 1
+            start = at
+            count = size = 0
             if mask & zlib:
-                see("zlib tile", x, y, width, height, mask, start + 2, size)
+                yield from flow.need(at + 2, NAME)
+                size = int.from_bytes(buffer[at : at + 2], "big")
+                at += 2 + size
+            elif mask & 1:
+                at += (16 if rect_width - x > 16 else rect_width - x) * height * pixel
             else:
-                see("tile", x, y, width, height, mask, start, count)
+                at += fixed[mask]
+                if mask & 8:
+                    if have <= at:
+                        yield from flow.need(at + 1, NAME)
+                        have = len(buffer)
+                    count = buffer[at]
+                    at += 1 + count * (2 + pixel if mask & 16 else 2)
+            if see:
+                yield from flow.need(at, NAME)
+                width = min(16, rect_width - x)
+                if mask & zlib:
+                    see("zlib tile", x, y, width, height, mask, start + 2, size)
+                else:
+                    see("tile", x, y, width, height, mask, start, count)
     yield from walk.take(at - walk.at)
 
 

@@ -556,6 +556,11 @@ class RfbSession(Session):
             return "ra2-server-key"
         return METHODS.get(method or 0, "not-decoded")
 
+    @property
+    def piecewise(self) -> bool:
+        """Where the way back is looked for, that bytes begin to arrive or end somewhere is evidence."""
+        return bool(self.astray) or self.doubt is not None
+
     def after_gap(self, flow: Flow, size: int, now: int) -> str | None:
         """In the normal phase the way back is searched for; in a handshake there is none."""
         why = f"follows a gap of {size} bytes"

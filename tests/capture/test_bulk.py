@@ -12,9 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from dissect.capture import Bytes, Event, Lost, Passed, bulk, decode, open_capture, read, synthesise
+from dissect.capture import (
+    Bytes,
+    Conversation,
+    Event,
+    Lost,
+    Opened,
+    Passed,
+    bulk,
+    decode,
+    open_capture,
+    read,
+    synthesise,
+)
 from dissect.capture.bulk import Bulk
-from dissect.capture.conversations import Conversations
+from dissect.capture.conversations import Conversations, Stretch
 from dissect.capture.files import Capture
 from dissect.capture.link import Segment
 from dissect.dissection.reading import dissect
@@ -69,9 +81,50 @@ def same(data: bytes) -> int:
     return passed
 
 
+Row = tuple[object, ...]
+
+
+def rows(events: Iterator[Event]) -> Iterator[Row]:
+    """Events as they can be compared, stretches a segment at a time."""
+    for event in events:
+        for one in event.single() if isinstance(event, Stretch) else (event,):
+            facts = (getattr(one, name, None) for name in ("side", "data", "size", "time_ns", "open"))
+            yield type(one).__name__, one.conversation.index, *facts
+
+
+def taken_together(data: bytes) -> int:
+    """Where nobody puts anything aside, events and records are those of one packet at a time; how many were
+    taken together.
+    """
+    together = 0
+
+    def quick(watched: list[Conversation]) -> Iterator[Event]:
+        nonlocal together
+        capture = open_capture(io.BytesIO(data), "x")
+        bulk = Bulk(Conversations())
+        for event in bulk.read(capture):
+            together += len(event.pieces) if isinstance(event, Stretch) else 0
+            watched += [event.conversation] if isinstance(event, Opened) else []
+            yield event
+        yield from bulk.finish(capture, capture.end_ns)
+
+    watched: list[Conversation] = []
+    with open_capture(io.BytesIO(data), "x") as capture:
+        slow = list(read(capture))
+    assert list(rows(quick(watched))) == list(rows(iter(slow)))
+    plain = [event.conversation for event in slow if isinstance(event, Opened)]
+    assert [one.packets for one in watched] == [one.packets for one in plain]
+    assert [one.last_ns for one in watched] == [one.last_ns for one in plain]
+    assert [one.retransmitted for one in watched] == [one.retransmitted for one in plain]
+    expected = [found.records for found in dissect(iter(slow))]
+    assert [found.records for found in dissect(quick([]))] == expected
+    return together // 2
+
+
 @pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
 def test_the_recordings(path: Path, run_size: int) -> None:
     same(path.read_bytes())
+    taken_together(path.read_bytes())
 
 
 def test_the_recordings_are_there_and_something_of_them_is_passed_over(
@@ -207,6 +260,16 @@ def test_any_disorder(seed: int, run_size: int) -> None:
     assert same(build.pcap(packets, nano=True)) > 0
     if seed < 2:
         same(build.pcap(packets, nano=True, order=">", snaplen=60))
+
+
+def test_any_disorder_of_what_is_taken_together(run_size: int) -> None:
+    together = 0
+    for seed in range(60):
+        data = build.pcap(
+            interleaved(seed, 1 + seed % 3), nano=True, snaplen=60 if seed % 10 == 9 else 0xFFFF
+        )
+        together += taken_together(data)
+    assert together > 100 or run_size == 1
 
 
 def ethernet(packet: bytes, tags: int = 0) -> bytes:
