@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -42,13 +43,37 @@ def grid(clients: int, servers: int) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize(
-    ("draw", "size"),
-    [(draw, size) for draw in DRAW for size in ((2, 2), (5, 4))]
-    + [(heat_map, (20, 20)), (before_after, (20, 2)), (curves, (20, 2)), (curves, (2, 12))],
-)
+SIZES = ((1, 1), (2, 2), (3, 5), (4, 4), (8, 8), (12, 8), (1, 19), (19, 1), (10, 10))
+
+
+@pytest.mark.parametrize(("draw", "size"), [(draw, size) for draw in DRAW for size in SIZES])
 def test_no_text_meets_another(draw: Any, size: tuple[int, int]) -> None:
     check(draw(grid(*size)))
+
+
+def test_the_largest_map() -> None:
+    check(heat_map(grid(20, 20)))
+
+
+def test_names_stand_in_the_order_of_people() -> None:
+    figure = heat_map([row(f"viewer-{number}", "x") for number in (10, 9, 2)])
+    names = [line for line in words(figure).splitlines() if line.startswith("viewer")]
+    assert names == ["viewer-2", "viewer-9", "viewer-10"]
+
+
+def in_grey(colour: Any) -> float:
+    """How light a colour is on a printer without colours (Rec. 601)."""
+    red, green, blue, *_ = colour
+    return float(0.299 * red + 0.587 * green + 0.114 * blue)
+
+
+def test_shades_are_told_apart_without_colour() -> None:
+    """Ten times as long is visibly darker; a hang is hatched, so that it needs no shade."""
+    rows = [row(f"client-{power}", "x", ns=5 * 10**power) for power in range(4, 9)]
+    figure = heat_map(rows)
+    shades = [in_grey(p.get_facecolor()) for p in figure.axes[0].patches if p.get_gid() == "cell time"]
+    assert len(shades) == 5
+    assert all(lighter - darker > 0.08 for lighter, darker in pairwise(shades))
 
 
 @pytest.mark.parametrize("draw", DRAW)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections import Counter
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dissect.app import terminal
 from dissect.app.captures import add_capture_arguments, read_captures
+from dissect.app.labels import labels, programs
 from dissect.app.main import INCONCLUSIVE, PASS
 from dissect.dissection.reading import Dissected
 from dissect.stream.side import Side
@@ -21,8 +21,8 @@ from dissect.timing.observations import Observation, observe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS = ("ladder", "detection", "heat", "times", "curves", "bytes")
-OF_TRIALS = ("heat", "times", "curves")
+KINDS = ("ladder", "detection", "heat", "times", "curves", "rtt", "bytes")
+OF_TRIALS = ("heat", "times", "curves", "rtt")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -40,7 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="ladder: the messages of one conversation (default where there is one); "
         "detection: when each side noticed, in all of them (default else). Of a matrix's results, heat: "
         "a map of clients and servers (default), times: every trial, pair by pair, curves: the share that "
-        "has noticed. bytes: bytes to detection, of what probe --json prints",
+        "has noticed, rtt: what grows with the round trip (of matrix --rtt). bytes: bytes to detection, of "
+        "what probe --json prints",
     )
     parser.add_argument(
         "--side", choices=[str(side) for side in Side], default="client", help="of results: who had to notice"
@@ -65,7 +66,7 @@ def run(args: Namespace) -> int:
         raise terminal.Unusable(
             f"--kind {args.kind} needs results, and these are none", source=args.captures[0]
         )
-    labels = _labels(args.captures)
+    called = labels(args.captures)
     # Only a ladder needs the records, and only those of the one conversation that it shows.
     chosen: tuple[str, Dissected] | None = None
     conversations = 0
@@ -75,13 +76,13 @@ def run(args: Namespace) -> int:
     ):
         conversations += 1
         chosen = (name, dissected) if conversations == 1 else None
-        observations += observe(dissected, label=labels[name])
+        observations += observe(dissected, label=called[name])
 
     kind = args.kind or ("ladder" if conversations == 1 else "detection")
     if kind == "ladder":
         if chosen is None:
             raise terminal.Unusable(_which(args, conversations))
-        figure = _ladder(*chosen, labels[chosen[0]])
+        figure = _ladder(*chosen, called[chosen[0]])
     elif observations:
         figure = _detections(observations)
     else:
@@ -124,6 +125,8 @@ def _results(args: Namespace) -> tuple[Figure, str, dict[str, object]] | None:
             raise terminal.Unusable(
                 f"of a matrix there is {', '.join(OF_TRIALS)}, not {kind}", source=names[0]
             )
+        if kind == "rtt":
+            return plots.round_trips(rows), kind, {"trials": len(rows)}
         draw = {"heat": plots.heat_map, "times": plots.before_after, "curves": plots.curves}[kind]
         return draw(rows, side=Side(args.side)), kind, {"trials": len(rows)}
     except (ResultsError, StatisticsMissing) as error:
@@ -148,25 +151,8 @@ def _ladder(name: str, dissected: Dissected, label: str) -> Figure:
     from dissect.timing.plots import ladder
 
     # Of a reversed connection the index does not say which of its programs opened it.
-    names = {} if dissected.verdict.reversed else _programs(name)
+    names = {} if dissected.verdict.reversed else programs(name)
     return ladder(dissected, capture=label, names=names)
-
-
-def _programs(name: str) -> dict[Side, str]:
-    """The programs at either end, with versions, where an index beside the capture knows this very file."""
-    path = Path(name)
-    if name == "-" or not (path.parent / "index.toml").is_file():
-        return {}
-    from dissect.lab.collection import load, sha256
-
-    try:
-        for entry in load(path.parent):
-            if entry["file"] == path.name and entry["sha256"] == sha256(path):
-                versions = entry["versions"]
-                return {side: f"{entry[side]} {versions.get(entry[side], '')}".strip() for side in Side}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # somebody else's index.toml: the picture does without
-    return {}
 
 
 def _detections(observations: Sequence[Observation]) -> Figure:
@@ -189,16 +175,6 @@ def _format(path: str, formats: Sequence[str]) -> str:
         known = " or ".join(f".{name}" for name in formats)
         raise terminal.Unusable(f"a picture's name ends in {known}", source=path)
     return suffix
-
-
-def _labels(names: Sequence[str]) -> dict[str, str]:
-    """What each capture is called in the picture: its file's name, its path where names are not unique."""
-    distinct = list(dict.fromkeys(names))
-    counted = Counter(Path(name).name for name in distinct)
-    return {
-        name: "standard input" if name == "-" else Path(name).name if counted[Path(name).name] == 1 else name
-        for name in distinct
-    }
 
 
 def _which(args: Namespace, conversations: int) -> str:

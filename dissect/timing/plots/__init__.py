@@ -6,6 +6,7 @@
     detections  the detection times of many conversations on a logarithmic axis
     matrices    clients x servers: a map of times, every trial pair by pair, curves of who has noticed
     stairs      bytes to detection, server by server
+    roundtrips  what grows with the round trip, pair by pair
 
 Importing this package imports matplotlib (and numpy with it): import it in the function that draws.
 """
@@ -13,6 +14,7 @@ Importing this package imports matplotlib (and numpy with it): import it in the 
 from dissect.timing.plots.detections import detection_times
 from dissect.timing.plots.ladders import ladder
 from dissect.timing.plots.matrices import before_after, curves, heat_map
+from dissect.timing.plots.roundtrips import round_trips
 from dissect.timing.plots.sheet import FORMATS, save
 from dissect.timing.plots.stairs import staircase
 
@@ -23,6 +25,7 @@ __all__ = [
     "detection_times",
     "heat_map",
     "ladder",
+    "round_trips",
     "save",
     "staircase",
 ]

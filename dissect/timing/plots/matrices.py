@@ -45,7 +45,8 @@ LIGHT, DARK = (0.78, 0.86, 0.94), (0.03, 0.19, 0.42)
 """The shades of the shortest and of the longest time."""
 
 
-def _head(paper: Sheet, title: list[str], subtitle: list[str]) -> float:
+def head(paper: Sheet, title: list[str], subtitle: list[str]) -> float:
+    """Title and subtitle; returns where they end."""
     y = 0.24
     for text in title:
         y += line_height(TITLE)
@@ -79,7 +80,7 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
         high_cell = 0.46
         bottom = top + high_cell * len(clients)
         paper = Sheet(bottom + 1.15)
-        _head(paper, title, subtitle)
+        head(paper, title, subtitle)
         for column, name in enumerate(servers):
             x = left + (column + 0.5) * cell
             if upright:
@@ -198,7 +199,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.2
         bottom = top + ROW * len(pairs)
         paper = Sheet(bottom + 1.05)
-        _head(paper, title, subtitle)
+        head(paper, title, subtitle)
 
         def across(ns: float) -> float:
             return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)
@@ -300,7 +301,7 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.1
         bottom = top + sum(heights) + 0.75 * len(servers)
         paper = Sheet(bottom + 0.35)
-        _head(paper, title, subtitle)
+        head(paper, title, subtitle)
 
         def across(ns: float) -> float:
             return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)
