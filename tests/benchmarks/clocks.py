@@ -3,9 +3,9 @@
 
     .venv/bin/python -m tests.benchmarks.clocks [N] [--load K]
 
-N (25) trials of each of four pairs of models, in which somebody notices or a ServerInit comes, while K (0) programs
-keep the processors busy. Times are compared trial by trial: the user clock's with the wire's, and the wire's
-with what the same dissector finds in tcpdump's capture of the same packets. Needs root.
+N (25) trials of each of four pairs of models, in which somebody notices or a ServerInit comes, while K (0)
+programs keep the processors busy. Times are compared trial by trial: the user clock's with the wire's, and the
+wire's with what the same dissector finds in tcpdump's capture of the same packets. Needs root.
 """
 
 from __future__ import annotations
@@ -88,10 +88,8 @@ def figures(name: str, differences: list[int], absolute: bool = False) -> str:
     values = sorted(abs(value) for value in differences) if absolute else sorted(differences)
     place = [values[len(values) * part // 100] / 1000 for part in (5, 50, 95)]
     worst = max(values, key=abs) / 1000
-    return (
-        f"{name}: n = {len(values)}, median {place[1]:.1f} µs, 5 % to 95 % {place[0]:.1f} to {place[2]:.1f} µs, "
-        f"worst {worst:.1f} µs"
-    )
+    most = f"5 % to 95 % {place[0]:.1f} to {place[2]:.1f} µs, worst {worst:.1f} µs"
+    return f"{name}: n = {len(values)}, median {place[1]:.1f} µs, {most}"
 
 
 def main() -> None:
