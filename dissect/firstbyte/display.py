@@ -32,6 +32,7 @@ FRAME: Final = """
   color: inherit; max-width: 40rem; overflow-wrap: anywhere; white-space: normal; }
 .fb-frame thead th { border-bottom: 1px solid var(--fb-line); white-space: nowrap; }
 .fb-frame tbody tr > * { border-bottom: 1px solid var(--fb-rule); }
+.fb-frame .fb-rows td { white-space: nowrap; max-width: 28rem; overflow: hidden; text-overflow: ellipsis; }
 .fb-frame .fb-number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .fb-frame .fb-more, .fb-frame .fb-pale { color: var(--fb-pale); }
 .fb-frame .fb-more { text-align: center; }
@@ -46,7 +47,7 @@ FIELD_CLASSES: Final = 24
 
 FIELDS: Final = """
 .fb-frame .fb-beside { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
-.fb-frame .fb-fields { max-width: 26rem; } .fb-frame .fb-fields th { font-weight: 600; white-space: nowrap; }
+.fb-frame .fb-fields { max-width: 30rem; } .fb-frame .fb-fields th { font-weight: 600; white-space: nowrap; }
 .fb-frame pre i { color: var(--fb-pale); font-style: normal; }
 .fb-frame pre .fb-t0 { background: var(--fb-client-tint); }
 .fb-frame pre .fb-t1 { background: var(--fb-server-tint); }
@@ -60,6 +61,7 @@ FIELDS: Final = """
 
 DIFF: Final = """
 .fb-frame .fb-diff td { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+.fb-frame .fb-diff th { white-space: nowrap; } .fb-frame .fb-diff pre { overflow-x: visible; }
 .fb-frame .fb-diff .fb-expected { background: var(--fb-client-tint); }
 .fb-frame .fb-diff .fb-got { background: var(--fb-server-tint); }
 .fb-frame .fb-diff pre { margin: 0; }
@@ -124,15 +126,15 @@ def replay(result: Result) -> Markup:
             )
         )
         here = one.message, one.nth, one.at
-        if one.at is not None and here != around and (one.expected_bytes or one.got_bytes):
-            rows.append(
-                tag(
-                    "tr",
-                    tag("td", f"bytes from {one.at:,}", class_="fb-pale"),
-                    tag("td", *_bytes(one.expected_bytes)),
-                    tag("td", *_bytes(one.got_bytes)),
-                )
-            )
+        if one.at is not None and here != around:
+            for word, data in (("expected", one.expected_bytes), ("got", one.got_bytes)):
+                if data:
+                    about = tag("td", f"bytes from {one.at:,}", class_="fb-pale")
+                    rows.append(
+                        tag(
+                            "tr", about, tag("td", tag("pre", hex_line(data)), colspan=2, class_=f"fb-{word}")
+                        )
+                    )
         around = here
     if rows:
         parts.append(table(("field", "recorded", "live"), rows, class_="fb-diff"))
@@ -144,7 +146,3 @@ def replay(result: Result) -> Markup:
 
 def _where(result: Result) -> str:
     return f"conversation {result.conversation} of {Path(result.capture).name} → {result.to}"
-
-
-def _bytes(data: bytes) -> list[Markup]:
-    return [tag("pre", hex_line(data))] if data else []

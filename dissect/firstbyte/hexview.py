@@ -93,15 +93,22 @@ def rows(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         base = name.removesuffix("_names").removesuffix("_name")
         if base != name and base in fields:
             continue
+        if isinstance(value, dict) and value:
+            yield from ((f"{safe(name)}.{inner}", shown) for inner, shown in rows(value))
+            continue
         shown = _value(value)
         for names in (fields.get(f"{name}_name"), fields.get(f"{name}_names")):
-            if names is not None:
+            if names:
                 shown += f" ({', '.join(map(str, names)) if isinstance(names, list) else names})"
         shown = safe(shown)
         yield safe(name), shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown}" for name, shown in rows(value))
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "; ".join(map(_value, value))
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -158,7 +165,7 @@ def markup(record: Record) -> str:
             "tr",
             tag("th", name, scope="row"),
             tag("td", value),
-            class_=_field_class(number[name]) if name in number else None,
+            class_=_field_class(number[top]) if (top := name.partition(".")[0]) in number else None,
         )
         for name, value in rows(_fields(record))
     ]
@@ -197,7 +204,7 @@ def _dump(data: bytes, of: list[Span]) -> Iterator[Markup]:
             letters.append(tag("span", drawn, class_=kind, title=title))
         between = [joined(" " if index else "", one) for index, one in enumerate(numbers)]
         padding = "   " * (LINE - len(here))
-        yield joined(tag("i", f"{start:04x}"), "  ", *between, padding, "  ", *letters, "\N{LINE FEED}")
+        yield joined(tag("i", f"{start:04x}"), "  ", *between, padding, "  ", *letters, Markup("\n"))
 
 
 def _runs(here: range, owner: Mapping[int, int]) -> Iterator[tuple[int | None, range]]:

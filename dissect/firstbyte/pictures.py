@@ -114,7 +114,6 @@ def _variables() -> dict[str, str]:
     names = {
         sheet.INK: "ink",
         sheet.PALE: "pale",
-        sheet.FAINT: "line",
         sheet.WASH: "wash",
         sheet.BLUE: "client",
         sheet.VERMILLION: "server",
@@ -123,7 +122,10 @@ def _variables() -> dict[str, str]:
         "#ffffff": "paper",
         "#000000": "ink",
     }
-    return {colour: f"var(--fb-{name}, {colour})" for colour, name in names.items()}
+    found = {colour: f"var(--fb-{name}, {colour})" for colour, name in names.items()}
+    # Grids and hatches: fainter than lines that one is to read, stronger than rules that one is not.
+    found[sheet.FAINT] = "color-mix(in srgb, var(--fb-line, #8c8c8c) 60%, var(--fb-paper, #ffffff))"
+    return found
 
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")

@@ -344,7 +344,7 @@ class Table:
         left_out = len(self.columns) - len(shown)
         note = f", {plural(left_out, 'empty column')} not shown" if left_out else ""
         caption = tag("p", f"{plural(number, 'row')} of {self.layout}{note}", class_="fb-pale")
-        return display.frame(display.table(tuple(shown), body), caption)
+        return display.frame(display.table(tuple(shown), body, "fb-rows"), caption)
 
 
 def _readable(table: Any) -> Any:

@@ -56,7 +56,9 @@ def public() -> Iterator[tuple[str, Any]]:
                     yield f"{name}.{member}", value
 
 
-@pytest.mark.parametrize(("name", "found"), list(public()), ids=lambda one: one if isinstance(one, str) else "")
+@pytest.mark.parametrize(
+    ("name", "found"), list(public()), ids=lambda one: one if isinstance(one, str) else ""
+)
 def test_a_public_name_is_documented_and_typed(name: str, found: Any) -> None:
     text = inspect.getdoc(found)
     assert text, "no docstring"
