@@ -36,6 +36,13 @@ class Chosen:
         return {ends for one in found.values() for ends in one.values()}
 
 
+def refuse_to_overwrite(target: str, names: Sequence[str]) -> None:
+    """Raise `Unusable` where `target` is one of the files that are read."""
+    for name in names:
+        if name != "-" and Path(target).exists() and Path(name).exists() and Path(target).samefile(name):
+            raise Unusable("is one of the files that are read: it would be lost", source=target)
+
+
 def write(
     target: str, names: Sequence[str], chosen: Chosen, keep: Callable[[Frame], bool] | None = None
 ) -> int:
@@ -44,9 +51,7 @@ def write(
     Frames keep their bytes, lengths and times (ns), and the secrets for decryption of the captures come
     along. Comments and other options are left behind. Raises `Unusable` where the file is one of those read.
     """
-    for name in names:
-        if Path(target).exists() and Path(name).exists() and Path(target).samefile(name):
-            raise Unusable("is one of the captures that are read: it would be lost", source=target)
+    refuse_to_overwrite(target, names)
     count = 0
     with PcapngWriter(target, linktype=1, comment="selected conversations") as writer:
         interfaces: dict[int, int] = {1: 0}
@@ -72,7 +77,7 @@ def write(
                     for event in conversations.push(segment):
                         if event.conversation not in began:
                             began[event.conversation] = chosen.began(name, event.conversation)
-                    half = conversations.find((segment.src, segment.sport, segment.dst, segment.dport))
+                    half = conversations.find(segment.key)
                     if half is None or not began.get(half.connection.conversation):
                         continue
                     for one in (*decoder.earlier, frame):

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What was found, as files that one can send to somebody who has none of our tools.
 
-    markup   HTML that cannot forget to escape
-    ladder   one conversation as a ladder, HTML and SVG; for the report and for notebooks
+    page           the report: one HTML file with everything in it
+    conversations  its rows of conversations, each with a ladder
+    trials         its rows and maps of trials, and of probes
+    tables         tables that a page sorts, searches and pages by itself
+    ladder         one conversation as a ladder, HTML and SVG; for the report and for notebooks
+    markup         HTML that cannot forget to escape
 
 Captures hold text that strangers chose. Here it becomes markup, so nothing is ever pasted together by hand:
 all of it goes through `markup.tag`, which escapes whatever is not markup already.

@@ -31,7 +31,7 @@ def text(words: str) -> Markup:
     return words if isinstance(words, Markup) else Markup(escape(safe(words), quote=True))
 
 
-def tag(name: str, *content: str, **attributes: str | int | bool | None) -> Markup:
+def tag(name: str, /, *content: str, **attributes: str | int | bool | None) -> Markup:
     """One element. content: each piece is escaped where it is no `Markup`.
 
     attributes: `class_` and `for_` lose their last mark, and `_` in a name is `-`; None and False leave it

@@ -143,12 +143,18 @@ def _probe(_: Path) -> list[Object]:
     )  # fmt: skip
 
 
+def _report(folder: Path) -> list[Object]:
+    write(folder / "x.pcapng", CURE, HANG)
+    return firstbyte("report", "--json", "-o", str(folder / "x.html"), str(folder / "x.pcapng"))
+
+
 MAKERS: dict[str, Callable[[Path], list[Object]]] = {
     "verdict": _verdict,
     "show": _show,
     "scan": _scan,
     "render": _render,
     "plot": _plot,
+    "report": _report,
     "peers": _peers,
     "schema": _schema,
     "serve": _serve,

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Conversations of captures as rows of a report, each with its ladder."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from dissect.dissection.reading import Dissected
+from dissect.dissection.recognise import TITLES
+from dissect.report.ladder import ladder
+from dissect.report.markup import Markup, joined, tag
+from dissect.report.tables import Cell, Column, Table, time
+from dissect.stream.records import Gap, Violation
+from dissect.stream.side import Side
+from dissect.stream.text import plural, safe
+from dissect.timing.rungs import Rungs, date
+from dissect.timing.wording import REACTIONS, legible
+
+VERDICTS: Final = ("wrong-protocol", "silent", "undecided", "agreed")
+"""The words of a verdict, the worst first."""
+
+LISTED: Final = 40
+"""Gaps and violations that the details of one conversation list; more are counted."""
+
+COLUMNS: Final = (
+    Column("conversation"),
+    Column("client"),
+    Column("server"),
+    Column("client spoke", choose=True),
+    Column("server spoke", choose=True),
+    Column("verdict", choose=True),
+    Column("server noticed", "number"),
+    Column("client noticed", "number"),
+    Column("odd", "number"),
+    Column("messages", "number"),
+    Column("began (UTC)"),
+    Column("why"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A conversation to look at first."""
+
+    rank: tuple[int, int, int]
+    anchor: str
+    words: str
+    why: str
+
+
+@dataclass(slots=True)
+class Conversations:
+    """The table of conversations, what it counts, and those that are odd, the worst first."""
+
+    table: Table = field(default_factory=lambda: Table("conversations", "Conversations", COLUMNS))
+    counted: Counter[str] = field(default_factory=Counter)
+    odd: list[Odd] = field(default_factory=list)
+    with_violations: int = 0
+    with_gaps: int = 0
+    _captures: dict[str, int] = field(default_factory=dict)
+
+    def add(
+        self, label: str, name: str, dissected: Dissected, programs: Mapping[Side, str] | None = None
+    ) -> None:
+        """One more. label: what its capture is called here; name: how firstbyte is to be called for it."""
+        verdict = dissected.verdict
+        anchor = f"{safe(label)}/{verdict.conversation}"
+        violations = [one for one in dissected.records if isinstance(one, Violation)]
+        gaps = [one for one in dissected.records if isinstance(one, Gap)]
+        self.counted[verdict.verdict] += 1
+        self.with_violations += bool(violations)
+        self.with_gaps += bool(gaps)
+        # Conversations come as they end; they are shown as they began, capture by capture.
+        place = self._captures.setdefault(label, len(self._captures))
+        self.table.ranks.append((place, verdict.conversation))
+        odd = _odd(violations, gaps)
+        if verdict.verdict != "agreed" or odd:
+            rank = VERDICTS.index(verdict.verdict) if verdict.verdict != "agreed" else 3 if violations else 4
+            words = verdict.verdict + (f"; {odd}" if odd else "")
+            self.odd.append(Odd((rank, place, verdict.conversation), anchor, words, verdict.reason))
+        rungs = Rungs(dissected)
+        self.table.add(
+            [
+                anchor,
+                verdict.client,
+                verdict.server,
+                TITLES.get(verdict.client_spoke, verdict.client_spoke),
+                TITLES.get(verdict.server_spoke, verdict.server_spoke),
+                [VERDICTS.index(verdict.verdict), verdict.verdict, verdict.verdict],
+                self._noticed(dissected, Side.SERVER),
+                self._noticed(dissected, Side.CLIENT),
+                [len(violations) * 1_000_000 + len(gaps), odd, "bad" if odd else ""],
+                len(dissected.records) - len(violations) - len(gaps),
+                [verdict.start_ns, _moment(verdict.start_ns), ""],
+                verdict.reason,
+            ],
+            anchor,
+            _details(label, name, dissected, rungs, programs or {}, violations, gaps),
+        )
+
+    @staticmethod
+    def _noticed(dissected: Dissected, side: Side) -> Cell:
+        seen = dissected.verdict.detect(side)
+        if seen is None:
+            return None
+        more = f", {seen.bytes:,} B" if seen.bytes else ""
+        if seen.by is not None:
+            more += f", {REACTIONS[seen.by]}"
+        first = dissected.verdict.detected_first is side
+        return time(seen.ns, censored=seen.censored, more=more, first=first)
+
+
+def _moment(ns: int) -> str:
+    """To the millisecond, cut off."""
+    whole, _, zone = date(ns).rpartition(" ")
+    return f"{whole}.{ns % 1_000_000_000 // 1_000_000:03}" if zone == "UTC" else date(ns)
+
+
+def _odd(violations: list[Violation], gaps: list[Gap]) -> str:
+    found = []
+    if violations:
+        found.append(plural(len(violations), "violation"))
+    if gaps:
+        found.append(f"{plural(len(gaps), 'gap')} of {plural(sum(gap.size for gap in gaps), 'byte')}")
+    return ", ".join(found)
+
+
+def _details(
+    label: str,
+    name: str,
+    dissected: Dissected,
+    rungs: Rungs,
+    programs: Mapping[Side, str],
+    violations: list[Violation],
+    gaps: list[Gap],
+) -> Markup:
+    verdict, conversation = dissected.verdict, dissected.conversation
+    parts = [tag("p", verdict.reason[:1].upper() + verdict.reason[1:] + ".", class_="why")]
+    parts.append(ladder(rungs, capture=label, names=programs))
+    if violations or gaps:
+        odd: list[Violation | Gap] = sorted([*violations, *gaps], key=lambda one: one.time_ns)
+        items = [
+            tag("li", f"{one.side}, offset {one.offset:,}, {rungs.since(one.time_ns)}: ", *_words(one))
+            for one in odd[:LISTED]
+        ]
+        if len(odd) > LISTED:
+            items.append(tag("li", f"… and {len(odd) - LISTED:,} more"))
+        parts += [tag("h4", "Violations and gaps"), tag("ul", *items)]
+    said = [f"{plural(conversation.packets, 'packet')}; roles: {conversation.roles_because}"]
+    counted = (
+        (conversation.retransmitted, "segment sent again", "segments sent again"),
+        (conversation.late, "segment too late", "segments too late"),
+        (conversation.conflicting, "byte unlike its first copy", "bytes unlike their first copy"),
+    )
+    said += [plural(number, one, many) for number, one, many in counted if number]
+    if verdict.spice is not None:
+        said.append(f"SPICE {verdict.spice.channel} channel")
+    command = f"firstbyte show {shlex.quote(name)} --conversation {verdict.conversation}"
+    parts.append(tag("p", "; ".join(said) + ".", class_="small"))
+    if name != "-":
+        parts.append(tag("p", "Every message: ", tag("code", command), class_="small"))
+    return joined(*parts)
+
+
+def _words(one: Violation | Gap) -> tuple[str, ...]:
+    if isinstance(one, Gap):
+        return (tag("b", "gap"), f" of {plural(one.size, 'byte')} that are not in the capture")
+    return (
+        tag("b", "violation"),
+        f" in {legible(one.name)}: {legible(one.why)}" if one.name else legible(one.why),
+    )
