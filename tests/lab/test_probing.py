@@ -464,3 +464,10 @@ def test_x11vnc_is_probed_one_at_a_time() -> None:
     assert own[4]["reaction"] is None
     assert own[4]["greeted"]
     assert own[12]["reaction"] == "answer"
+
+
+def test_the_beginning_of_an_answer_is_an_answer() -> None:
+    """Three bytes of four, and nothing more: no name can be given, and nothing falls over."""
+    odd = said(Event(MS, "data", GREETING + b"\0\0\0"))
+    seen = judge(Stimulus("rfb", b"RFB 003.003\n"), odd, BASE)
+    assert (seen.by, seen.detail) == ("answer", "00 00 00")

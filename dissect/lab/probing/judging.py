@@ -216,6 +216,7 @@ def _rfb(stimulus: Stimulus, received: bytes) -> tuple[By, str]:
     if rest.startswith(bytes(4)) and 5 + int.from_bytes(rest[1:5]) != len(rest):
         version = b"RFB 003.003\n"  # a U32 of 0 and a reason, whatever was agreed on
     messages = _messages(RfbSession(), [(Side.SERVER, greeting), (Side.CLIENT, version), (Side.SERVER, rest)])
+    messages = [message for message in messages if message.parts]  # the beginning of one says nothing yet
     for message in messages:
         if message.name == "FailureReason":
             return "error-reply", f"refused: {quoted(message['reason'], 80)}"
@@ -227,7 +228,7 @@ def _rfb(stimulus: Stimulus, received: bytes) -> tuple[By, str]:
             return "answer", f"SecurityType {message.fields()['security_type_name']}"
     if not rest:
         return "answer", f"greeting {quoted(greeting)}"
-    return "answer", ", ".join(dict.fromkeys(names)) + f" {rest[:12].hex(' ')}"
+    return "answer", " ".join([*dict.fromkeys(names), rest[:12].hex(" ")])
 
 
 def _spice(received: bytes) -> tuple[By, str]:
