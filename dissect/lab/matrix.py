@@ -269,7 +269,7 @@ class Matrix:
                     self._meet(row, stack)
                 else:
                     self._meet_far(row, stack, self.distance)
-        except (LabError, CaptureError) as error:
+        except (LabError, CaptureError, OSError) as error:  # the last: a full disk, too many open files
             row.lost = str(error)
         return row
 
@@ -508,5 +508,13 @@ class Folder:
         """Keep a row, on the disk before this returns. Raises OSError (a full disk)."""
         self.rows = [one for one in self.rows if (one.pair, one.trial) != (row.pair, row.trial)]
         self.rows.append(row)
-        with (self.path / FILE).open("ab") as file:
-            file.write(json.dumps(row.to_json()).encode() + b"\n")
+        line = json.dumps(row.to_json()).encode() + b"\n"
+        with (self.path / FILE).open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError as error:
+                with suppress(OSError):
+                    file.truncate(before)  # no half row
+                raise OSError(error.errno, error.strerror, str(self.path / FILE)) from None

@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,7 @@ import pytest
 from dissect.app.main import INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE, main
 from dissect.lab.matrix import Matrix
 from dissect.lab.models import SpiceServer, serving
-from dissect.timing.results import read_rows
+from dissect.timing.results import FILE, read_rows
 from tests.timing.test_results import row
 
 PAIR = ["matrix", "--peers", "model-vnc-early,model-vnc-quiet,model-spice-4", "--deadline", "0.5", "-n", "2"]
@@ -131,6 +135,56 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert len(read_rows(tmp_path)[0]) == 1
 
 
+CHILD = """
+import resource, sys
+from dissect.app.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
+    """A file that may not grow is to a program what a full disk is; no half row is left."""
+    words = [*PAIR[:2], "model-vnc-early,model-spice-4", "--clock", "user", "--deadline", "0.5", "-n", "11"]
+    command = [sys.executable, "-c", CHILD, *words, "-o", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == INCONCLUSIVE
+    rows, problems = read_rows(tmp_path / "run")
+    assert problems == []
+    assert 0 < len(rows) < 11
+    line = done.stderr.splitlines()[-1]
+    assert f"File too large: stopped after {len(rows) + 1} of 11 trials" in line
+    assert f"n = {len(rows) + 1}" in done.stdout
+    assert main([*words, "-o", str(tmp_path / "run")]) == PASS  # there is room again: it goes on
+    assert len(read_rows(tmp_path / "run")[0]) == 11
+
+
+def test_an_interrupt_leaves_rows_and_no_process(tmp_path: Path) -> None:
+    words = ["matrix", "--peers", "model-vnc-quiet,model-vnc-early,model-spice-4", "--deadline", "0.5"]
+    command = [sys.executable, "-m", "dissect.app.main", *words, "-n", "50", "-o", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    limit = time.monotonic() + 30
+    while not (tmp_path / "run" / FILE).exists():
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in err
+    assert "interrupted after" in err
+    assert "medians [95 % band]" in out
+    assert read_rows(tmp_path / "run")[1] == []
+
+
+def test_results_that_nobody_takes_are_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    words = [*PAIR, "--clock", "user", "--json", "-n", "1"]
+    command = [sys.executable, "-m", "dissect.app.main", *words]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == UNUSABLE
+    assert done.stderr.splitlines()[-1] == "firstbyte: No space left on device"
+
+
 def test_what_is_lost_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = tmp_path / "mine.toml"
     table.write_text(
@@ -182,7 +236,7 @@ def test_probes_are_drawn(
     [
         (["bad.ndjson"], "no row of firstbyte-trial/1"),
         (["good.ndjson", "bad.txt"], "bad.txt: captures and results do not go into one picture"),
-        (["good.ndjson", "--kind", "ladder"], "of a matrix there is heat, times, curves, not ladder"),
+        (["good.ndjson", "--kind", "ladder"], "of a matrix there is heat, times, curves, rtt, not ladder"),
         (["bad.txt", "--kind", "heat"], "bad.txt: --kind heat needs results"),
         (["lost.ndjson", "--kind", "times"], "lost.ndjson: no observation to draw"),
     ],

@@ -4,8 +4,8 @@
     .venv/bin/python -m tests.benchmarks.clocks [N] [--load K]
 
 N (25) trials of each of four pairs of models, in which somebody notices or a ServerInit comes, while K (0)
-programs keep the processors busy. Times are compared trial by trial: the user clock's with the wire's, and the
-wire's with what the same dissector finds in tcpdump's capture of the same packets. Needs root.
+programs keep the processors busy. Times are compared trial by trial: the user clock's with the wire's, and
+the wire's with what the same dissector finds in tcpdump's capture of the same packets. Needs root.
 """
 
 from __future__ import annotations

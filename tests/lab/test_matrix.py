@@ -115,7 +115,7 @@ def broken(table: Table, **scripts: str) -> Path:
         command = ["{{python}}", "-S", "{{directory}}/{name}.py", "{{host}}", "{{port}}"]
         """
         if role == "server":
-            text += "ready = { listening = true, seconds = 3 }\n"
+            text += "ready = { listening = true, seconds = 2 }\n"
     return table(text, **scripts)
 
 
@@ -140,14 +140,37 @@ def test_peers_that_fail_do_not_end_the_run(table: Table, monkeypatch: pytest.Mo
             except OSError:
                 pass
         """,
+        server_slow="""
+        import socket, sys, time
+        time.sleep(0.7)
+        listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+        while True:
+            connection, _ = listener.accept()
+            connection.close()
+        """,
+        server_late="import time; time.sleep(60)",
         client_never="import time; time.sleep(0.2)",
+        client_parent="""
+        import os, socket, sys, time
+        if os.fork() == 0:
+            os.setsid()
+            connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+            time.sleep(1000)
+        """,
     )
     monkeypatch.setattr(matrix, "MOST_BYTES", 1 << 18)
-    servers = ("server_absent", "server_dies", "server_floods", "model-vnc")
-    plan = Plan(("client_never", "model-vnc-quiet"), servers, 1, 2.0)
+    servers = ("server_absent", "server_dies", "server_floods", "server_slow", "server_late", "model-vnc")
+    plan = Plan(("client_never", "client_parent", "model-vnc-quiet"), servers, 1, 1.5)
+    needless = {(client, name, 0) for client in plan.clients[:2] for name in servers[:-1]}
     with Lab(files=[path]) as lab, Matrix(lab, plan, wire=False) as run:
-        rows = {row.pair: row for row in run.run(set())}
+        rows = {row.pair: row for row in run.run(needless)}
     assert len(rows) == 8
+    assert rows["model-vnc-quiet", "server_slow"].lost is None
+    assert rows["model-vnc-quiet", "server_slow"].verdict == "silent"
+    assert "not ready after 2 s" in str(rows["model-vnc-quiet", "server_late"].lost)
+    # A client that went into the background is still there, and its child is ended with it.
+    assert rows["client_parent", "model-vnc"].lost is None
+    assert rows["client_parent", "model-vnc"].stopped == "deadline"
     assert rows["model-vnc-quiet", "model-vnc"].lost is None
     assert "ended before it was ready" in str(rows["model-vnc-quiet", "server_absent"].lost)
     assert rows["model-vnc-quiet", "server_dies"].lost == "the server died"

@@ -254,7 +254,16 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
             for row in matrix.run(done):
                 rows = [one for one in rows if (one.pair, one.trial) != (row.pair, row.trial)] + [row]
                 if folder is not None:
-                    folder.add(row)
+                    try:
+                        folder.add(row)
+                    except OSError as error:
+                        progress.clear()
+                        terminal.complain(
+                            f"{error.strerror}: stopped after {ran + 1} of {left} trials, of which the last "
+                            "is not kept; the same command goes on",
+                            source=str(error.filename),
+                        )
+                        return rows, INCONCLUSIVE
                 if args.json and not args.summary and args.against is None:
                     print(json.dumps(row.to_json()), flush=True)
                 ran += 1
