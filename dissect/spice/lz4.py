@@ -13,8 +13,16 @@ def decompress(block: bytes, size: int, before: bytes = b"") -> bytes:
 
     Raises `Damaged`. Never makes more than `size` bytes.
     """
+    out = expand(block, size, before)
+    if len(out) != size:
+        raise Damaged(f"it has {len(out)} bytes, not {size}")
+    return out
+
+
+def expand(block: bytes, limit: int, before: bytes | bytearray = b"") -> bytes:
+    """As `decompress`, of a block that stands for any number of bytes up to `limit`."""
     out = bytearray(before[-65536:])
-    start, wanted, at, end = len(out), len(out) + size, 0, len(block)
+    start, wanted, at, end = len(out), len(out) + limit, 0, len(block)
     try:
         while at < end:
             token = block[at]
@@ -34,8 +42,6 @@ def decompress(block: bytes, size: int, before: bytes = b"") -> bytes:
             out += piece[:matched]
     except IndexError:
         raise Damaged("it is cut off") from None
-    if len(out) != wanted:
-        raise Damaged(f"it has {len(out) - start} bytes, not {size}")
     return bytes(out[start:])
 
 

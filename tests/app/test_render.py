@@ -89,7 +89,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--conversation", "7"], "no VNC session in it shows a screen"),
+        (["--conversation", "7"], "no VNC session and no SPICE display channel in it shows a screen"),
         (["--every", "0"], "must be more than 0 seconds"),
         (["--every", "x"], "is not a number of seconds"),
     ],

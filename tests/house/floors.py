@@ -41,9 +41,19 @@ LIBRARIES = {
     "pyarrow": ("dissect.timing.results", "dissect.firstbyte.tables", "dissect.app.scanning"),
     "pandas": ("dissect.firstbyte.tables",),
     "polars": ("dissect.firstbyte.tables",),
-    "numpy": ("dissect.timing", "dissect.rfb.pixels", "dissect.capture.bulk", "dissect.capture.files"),
+    "numpy": (
+        "dissect.timing",
+        "dissect.rfb.pixels",
+        "dissect.spice.pixels",
+        "dissect.capture.bulk",
+        "dissect.capture.files",
+    ),
     "fsspec": ("dissect.app.scanning",),
-    "PIL": ("dissect.rfb.pixels",),  # JPEG and PNG rectangles, and the pictures that are written
+    "PIL": (
+        "dissect.rfb.pixels",
+        "dissect.spice.pixels",
+        "dissect.stream.pictures",
+    ),  # JPEG and PNG rectangles, and the pictures that are written
     "cryptography": ("dissect.replay", "dissect.lab"),
     "tomli_w": ("dissect.lab.collection",),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`firstbyte render CAPTURE -o DIR`: the screens of its VNC sessions, rebuilt, as PNG files."""
+"""`firstbyte render CAPTURE -o DIR`: the screens of its VNC and SPICE sessions, rebuilt, as PNG files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from dissect.stream.text import safe
 
 if TYPE_CHECKING:
     from dissect.rfb.pixels.screen import Renderer
+    from dissect.spice.pixels.screen import Renderer as SpiceRenderer
+
+DISPLAY = 2
+"""The SPICE channel of the screen."""
 
 TOLD = 20
 """How many problems of a conversation are told to a person; the rest are counted."""
@@ -33,7 +37,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="SECONDS",
         help="a picture every so many seconds in which something was drawn",
     )
-    when.add_argument("--each-update", action="store_true", help="a picture after each FramebufferUpdate")
+    when.add_argument(
+        "--each-update",
+        action="store_true",
+        help="a picture after each FramebufferUpdate, or each drawing of a SPICE display channel",
+    )
     parser.epilog = (
         "Without --every and --each-update: the last screen of each session. The cursor, where a server\n"
         "sends it apart, is a picture of its own. Exit code 3: not all could be drawn.\n\n"
@@ -55,7 +63,8 @@ def _seconds(text: str) -> int:
 def run(args: Namespace) -> int:
     """Write the pictures; 0 where all was drawn, 3 where something was not. Raises `terminal.Unusable`."""
     try:
-        import dissect.rfb.pixels.screen  # noqa: F401
+        import dissect.rfb.pixels.screen
+        import dissect.spice.pixels.screen  # noqa: F401
     except ImportError as error:
         why = f"pictures need numpy and Pillow ({error}): pip install firstbyte[render]"
         raise terminal.Unusable(why) from None
@@ -71,7 +80,9 @@ def run(args: Namespace) -> int:
     if (unused := capture.not_used()) is not None:
         terminal.complain(unused, source=args.capture)
     if not any(film.written for film in films):
-        raise terminal.Unusable("no VNC session in it shows a screen", source=args.capture)
+        raise terminal.Unusable(
+            "no VNC session and no SPICE display channel in it shows a screen", source=args.capture
+        )
     return 0 if all(film.renderer.whole for film in films if film.written) else 3
 
 
@@ -102,11 +113,9 @@ class Film:
     """The pictures of one conversation, written as they come."""
 
     def __init__(self, conversation: Conversation, args: Namespace) -> None:
-        from dissect.rfb.pixels.screen import Renderer
-
         self.conversation = conversation
         self.dissector = Dissector(conversation)
-        self.renderer: Renderer = Renderer()
+        self._renderer: Renderer | SpiceRenderer | None = None
         self.written = 0
         """How many pictures of the screen there are."""
         self._args = args
@@ -114,6 +123,26 @@ class Film:
         self._next_ns = None if args.every is None else conversation.start_ns + args.every
         self._drawn = 0
         self._problems = 0
+
+    @property
+    def renderer(self) -> Renderer | SpiceRenderer:
+        """What draws; which one is known when the first record is there."""
+        if self._renderer is None:
+            if self.dissector.spice is not None:
+                from dissect.spice.pixels.screen import Renderer as SpiceRenderer
+
+                self._renderer = SpiceRenderer()
+            else:
+                from dissect.rfb.pixels.screen import Renderer
+
+                self._renderer = Renderer()
+        return self._renderer
+
+    @property
+    def shows(self) -> bool:
+        """Whether its records are of a screen: the other channels of SPICE are not."""
+        spice = self.dissector.spice
+        return spice is None or spice.channel_type in (None, DISPLAY)
 
     def take(self, record: Any) -> None:
         """Draw one record, and write what is due."""
@@ -123,6 +152,8 @@ class Film:
             if self.renderer.updates > self._drawn:
                 self._write(f"-{passed / 1e9:012.3f}s", self._last_ns)
             self._next_ns = self.conversation.start_ns + passed + every
+        if not self.shows:
+            return
         before = self.renderer.updates
         for problem in self.renderer.take(record):
             self._tell(problem)
@@ -134,8 +165,11 @@ class Film:
         """Write the last picture, and the cursor."""
         if self.renderer.updates and not (self._args.each_update and self.written):
             self._write("", self._last_ns)
-        if self.renderer.cursor is not None:
-            self._put("-cursor", self.renderer.cursor_png(), self.renderer.cursor.image.shape, self._last_ns)
+        from dissect.rfb.pixels.screen import Renderer
+
+        renderer = self.renderer
+        if isinstance(renderer, Renderer) and renderer.cursor is not None:
+            self._put("-cursor", renderer.cursor_png(), renderer.cursor.image.shape, self._last_ns)
         if self._problems > TOLD and not self._args.json:
             print(f"  and {self._problems - TOLD} more")
 

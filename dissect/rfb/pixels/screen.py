@@ -7,7 +7,6 @@ made up: what could not be drawn is returned as a problem, and `Renderer.whole` 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +17,7 @@ from dissect.rfb.encodings import Format, Rectangle, Walk, Whole
 from dissect.rfb.pixels import colours
 from dissect.rfb.pixels.colours import Rgb
 from dissect.rfb.pixels.rectangles import PIXELS_LIMIT, Cursor, Painting, Streams
+from dissect.stream.pictures import png
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.stream.session import NotRead, Wrong
 from dissect.stream.side import Side
@@ -64,13 +64,13 @@ class Renderer:
         """The screen as a PNG file. ValueError where there is none."""
         if self.screen is None:
             raise ValueError("there is no screen")
-        return _png(self.screen)
+        return png(self.screen)
 
     def cursor_png(self) -> bytes:
         """The cursor as a PNG file with transparency. ValueError where there is none, or an empty one."""
         if self.cursor is None or not self.cursor.image.size:
             raise ValueError("there is no cursor")
-        return _png(self.cursor.image)
+        return png(self.cursor.image)
 
     # --- messages
 
@@ -231,11 +231,3 @@ def _told(record: Message | Gap, why: str) -> Violation:
     return Violation(
         record.side, record.protocol, record.name, record.offset, 0, record.time_ns, "messages", why
     )
-
-
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
-    return out.getvalue()

@@ -1,0 +1,575 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The surfaces of a display channel, rebuilt from its records.
+
+`Renderer.take` is given every record of the channel in the order in which the session gave it. Nothing is
+made up: what could not be drawn is returned as a problem, and `Renderer.whole` says whether all was drawn.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dissect.spice import constants
+from dissect.spice.channels import display
+from dissect.spice.fields import Pointer
+from dissect.spice.pixels.images import Decoder, NotDrawn, Picture, Plane, checked
+from dissect.stream.pictures import png
+from dissect.stream.records import Gap, Message, Record, Violation
+from dissect.stream.side import Side
+
+CACHE_LIMIT = 1 << 28
+"""Bytes of images that are kept for FROM_CACHE at most; the oldest is forgotten first."""
+SURFACES_LIMIT = 1 << 29
+"""Bytes of all surfaces together at most."""
+CACHE_ME = 1
+PAL_CACHE_ME = 1
+FROM_CACHE, SURFACE = (103, 106), 104
+PRIMARY = 1
+DISPLAY = 2
+
+INVERS_SRC, INVERS_BRUSH, INVERS_DEST, PUT, OR, AND, XOR = 1, 2, 4, 8, 16, 32, 64
+BLACKNESS, WHITENESS, INVERS, INVERS_RES = 128, 256, 512, 1024
+
+Where = npt.NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Surface:
+    """Something to draw on: its format (SPICE_SURFACE_FMT_*), its colours, and its alpha where it has one."""
+
+    format: int
+    rgb: Plane
+    alpha: Plane | None
+
+
+class Renderer:
+    """Takes the records of one display channel; keeps its surfaces as they are after each."""
+
+    def __init__(self) -> None:
+        self.surfaces: dict[int, Surface] = {}
+        self.primary: int | None = None
+        """The number of the surface that the guest's screen is."""
+        self.updates = 0
+        """Drawing messages taken."""
+        self.whole = True
+        """Whether all that came was drawn."""
+        self.lossy = False
+        """Whether anything that was drawn came as JPEG."""
+        self.undrawn: dict[str, int] = {}
+        """Message -> how many of it are not drawn."""
+        self._decoder = Decoder()
+        self._cache: OrderedDict[int, Picture] = OrderedDict()
+        self._cached = 0
+        self._streams: dict[int, Mapping[str, Any]] = {}
+
+    @property
+    def screen(self) -> Plane | None:
+        """Height x width x 3; None while there is no primary surface."""
+        surface = None if self.primary is None else self.surfaces.get(self.primary)
+        return None if surface is None else surface.rgb
+
+    def png(self) -> bytes:
+        """The screen as a PNG file. ValueError where there is none."""
+        if self.screen is None:
+            raise ValueError("there is no screen")
+        return png(np.ascontiguousarray(self.screen))
+
+    def take(self, record: Record) -> list[Violation]:
+        """Draw what `record` says; returns what is wrong or could not be drawn, each with its offset."""
+        if record.side is not Side.SERVER:
+            return []
+        match record:
+            case Gap() if self.surfaces:
+                self.whole = False
+                return [_told(record, f"{record.size} bytes were lost: what they drew is missing")]
+            case Message() if record.parts and record.note is None:
+                return self._message(record)
+            case Message() if self.surfaces and record.note is not None:
+                self.whole = False
+                return [_told(record, f"{record.size} bytes of {record.name} are not drawn: {record.note}")]
+        return []
+
+    def _message(self, message: Message) -> list[Violation]:
+        reader = _READERS.get(message.parts[-1].cls)
+        drawing = message.name in _DRAWINGS
+        if reader is None and not drawing:
+            return []
+        self.updates += drawing
+        try:
+            if reader is None:
+                self._images_of(message)
+                raise NotDrawn("it is not drawn here")
+            reader(self, message.values)
+        except NotDrawn as why:
+            self.whole = False
+            self.undrawn[message.name] = self.undrawn.get(message.name, 0) + 1
+            return [_told(message, f"{message.name} is not drawn: {why}")]
+        return []
+
+    # --- surfaces
+
+    def _create(self, values: Mapping[str, Any]) -> None:
+        form = values["format"]
+        if form not in (8, 16, 32, 80, 96):
+            raise NotDrawn(f"surface format {constants.SURFACE_FORMATS.get(form, form)} is not drawn on")
+        width, height = checked(values["width"], values["height"])
+        held = sum(3 * one.rgb.size for one in self.surfaces.values())
+        if held + 3 * 3 * width * height > 3 * SURFACES_LIMIT:
+            raise NotDrawn(f"all surfaces together are over the limit of {SURFACES_LIMIT} bytes")
+        alpha = np.zeros((height, width), np.uint8) if form in (8, 96) else None
+        rgb = np.zeros((height, width, 3), np.uint8)
+        self.surfaces[values["surface_id"]] = Surface(form, rgb, alpha)
+        if values["flags"] & PRIMARY:
+            self.primary = values["surface_id"]
+
+    def _mode(self, values: Mapping[str, Any]) -> None:
+        form = 16 if values["bits"] == 16 else 32
+        made = {"surface_id": 0, "width": values["x_res"], "height": values["y_res"], "format": form}
+        self._create({**made, "flags": PRIMARY})
+
+    def _destroy(self, values: Mapping[str, Any]) -> None:
+        # The primary surface stays to be looked at until there is another: a guest that changes its mode.
+        if values["surface_id"] != self.primary:
+            self.surfaces.pop(values["surface_id"], None)
+
+    # --- images
+
+    def _images_of(self, message: Message) -> None:
+        """Take the images of a message that is not drawn: they may come from cache or window later."""
+        for image in images_in(message.values):
+            try:
+                self._image(image)
+            except NotDrawn:
+                continue
+
+    def _image(self, image: Mapping[str, Any]) -> Picture:
+        descriptor = image["descriptor"]
+        number, kind = descriptor["id"], descriptor["type"]
+        if kind in FROM_CACHE:
+            if number not in self._cache:
+                raise NotDrawn(f"image {number:#x} is not in the cache")
+            return self._cache[number]
+        if kind == SURFACE:
+            source = self.surfaces.get(image["surface"]["surface_id"])
+            if source is None:
+                raise NotDrawn(f"there is no surface {image['surface']['surface_id']}")
+            return Picture(source.rgb, source.alpha)
+        self._keep_palette(image)
+        picture = self._decoder.picture(image)
+        self.lossy = self.lossy or picture.lossy
+        if descriptor["flags"] & CACHE_ME:
+            self._forget(number)
+            self._cache[number] = picture
+            self._cached += picture.rgb.size
+            while self._cached > CACHE_LIMIT and len(self._cache) > 1:
+                self._forget(next(iter(self._cache)))
+        return picture
+
+    def _forget(self, number: int) -> None:
+        picture = self._cache.pop(number, None)
+        self._cached -= 0 if picture is None else picture.rgb.size
+
+    def _keep_palette(self, image: Mapping[str, Any]) -> None:
+        coloured = image.get("bitmap") or image.get("lz_plt")
+        if coloured and coloured["flags"] & PAL_CACHE_ME:
+            to = getattr(coloured.get("palette"), "to", None)
+            if to is not None:
+                self._decoder.palettes[to["unique"]] = list(to["ents"])
+                while len(self._decoder.palettes) > 1024:
+                    del self._decoder.palettes[next(iter(self._decoder.palettes))]
+
+    def _invalidate(self, values: Mapping[str, Any]) -> None:
+        for resource in values["resources"]:
+            self._forget(resource["id"])
+
+    def _invalidate_all(self, values: Mapping[str, Any]) -> None:
+        self._cache.clear()
+        self._cached = 0
+
+    def _invalidate_palette(self, values: Mapping[str, Any]) -> None:
+        self._decoder.palettes.pop(values["id"], None)
+
+    # --- drawing
+
+    def _spot(self, values: Mapping[str, Any], mask: Mapping[str, Any] | None) -> _Spot | None:
+        """Where a message draws; None where that is nowhere."""
+        base = values["base"]
+        surface = self.surfaces.get(base["surface_id"])
+        if surface is None:
+            raise NotDrawn(f"there is no surface {base['surface_id']}")
+        spot = _Spot.of(surface, base["box"])
+        if spot is None:
+            return None
+        if base["clip"]["type"] == 1:
+            spot.within(base["clip"]["rects"])
+        if mask is not None and mask["bitmap"]:
+            bits = self._image(mask["bitmap"].to).bits
+            if bits is None:
+                raise NotDrawn("its mask has more than one bit a pixel")
+            spot.masked(bits, mask["pos"], inverse=bool(mask["flags"] & 1))
+        return spot
+
+    def _source(self, values: Mapping[str, Any], spot: _Spot) -> Picture:
+        """The part of the source image that belongs to the spot."""
+        pointer = values["src_bitmap"]
+        if not pointer:
+            raise NotDrawn("it names no image")
+        return self._part(self._image(pointer.to), values["src_area"], values["base"]["box"], spot)
+
+    @staticmethod
+    def _part(picture: Picture, area: Mapping[str, int], box: Mapping[str, int], spot: _Spot) -> Picture:
+        height, width = area["bottom"] - area["top"], area["right"] - area["left"]
+        if (height, width) != (box["bottom"] - box["top"], box["right"] - box["left"]):
+            raise NotDrawn("it scales its image")
+        top, left = area["top"] + spot.top - box["top"], area["left"] + spot.left - box["left"]
+        bottom, right = top + spot.height, left + spot.width
+        if top < 0 or left < 0 or bottom > picture.rgb.shape[0] or right > picture.rgb.shape[1]:
+            raise NotDrawn("it draws what is outside its image")
+        rgb = picture.rgb[top:bottom, left:right]
+        return Picture(rgb, None if picture.alpha is None else picture.alpha[top:bottom, left:right])
+
+    def _paint(self, brush: Mapping[str, Any], spot: _Spot) -> Plane | None:
+        """The colours of a brush over the spot; None where it has none."""
+        if brush["type"] == 1:
+            colour = _colour(brush["color"], spot.surface.format)
+            return np.broadcast_to(colour, (spot.height, spot.width, 3))
+        if brush["type"] == 2:
+            tile = self._image(brush["pat"].to).rgb
+            rows = (np.arange(spot.height) + spot.top - brush["pos"]["y"]) % tile.shape[0]
+            columns = (np.arange(spot.width) + spot.left - brush["pos"]["x"]) % tile.shape[1]
+            tiled: Plane = tile[rows[:, None], columns[None, :]]
+            return tiled
+        return None
+
+    def _fill(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is None:
+            return
+        paint = self._paint(values["brush"], spot)
+        if paint is not None:
+            rop = values["rop_descriptor"]
+            spot.put(_combined(rop, INVERS_BRUSH, INVERS_DEST, paint, spot.rgb))
+
+    def _copy(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is None:
+            self._unseen(values)
+            return
+        picture = self._source(values, spot)
+        rop = values["rop_descriptor"]
+        alpha = picture.alpha if rop & ~(PUT | INVERS_BRUSH) == 0 else None
+        spot.put(_combined(rop, INVERS_SRC, INVERS_DEST, picture.rgb, spot.rgb), alpha)
+
+    def _unseen(self, values: Mapping[str, Any]) -> None:
+        """An image of which nothing is seen here may still be copied from later."""
+        if values["src_bitmap"]:
+            self._image(values["src_bitmap"].to)
+
+    def _opaque(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is None:
+            self._unseen(values)
+            return
+        picture = self._source(values, spot)
+        paint = self._paint(values["brush"], spot)
+        rgb = picture.rgb
+        if paint is not None:
+            rgb = _combined(values["rop_descriptor"], INVERS_BRUSH, INVERS_SRC, paint, rgb)
+        spot.put(rgb)
+
+    def _blackness(self, values: Mapping[str, Any]) -> None:
+        self._level(values, 0)
+
+    def _whiteness(self, values: Mapping[str, Any]) -> None:
+        self._level(values, 255)
+
+    def _level(self, values: Mapping[str, Any], level: int) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is not None:
+            spot.put(np.full((spot.height, spot.width, 3), level, np.uint8))
+
+    def _inverse(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is not None:
+            spot.put(~spot.rgb)
+
+    def _rop3(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, values["mask"])
+        if spot is None:
+            self._unseen(values)
+            return
+        source, paint = self._source(values, spot).rgb, self._paint(values["brush"], spot)
+        inputs = (np.zeros_like(source) if paint is None else paint, source, spot.rgb)
+        result = np.zeros_like(source)
+        for case in range(8):
+            if values["rop3"] >> case & 1:
+                term = np.full_like(source, 255)
+                for bit, one in zip((4, 2, 1), inputs, strict=True):
+                    term &= one if case & bit else ~one
+                result |= term
+        spot.put(result)
+
+    def _transparent(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            self._unseen(values)
+            return
+        picture = self._source(values, spot)
+        through = (picture.rgb == _colour(values["true_color"], 32)).all(axis=2)
+        spot.where = ~through if spot.where is None else spot.where & ~through
+        spot.put(picture.rgb)
+
+    def _alpha_blend(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            self._unseen(values)
+            return
+        picture = self._source(values, spot)
+        if spot.alpha is not None:
+            raise NotDrawn("its surface has an alpha channel")
+        # Colours are multiplied by their alpha already; products are rounded as pixman rounds them.
+        over = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
+        factor = np.full_like(over, values["alpha"])
+        rgb = _product(picture.rgb, factor[..., None])
+        rest = 255 - _product(over, factor)
+        sums = rgb.astype(np.uint16) + _product(spot.rgb, rest[..., None])
+        spot.put(np.minimum(sums, 255).astype(np.uint8))
+
+    def _copy_bits(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            return
+        box, position = values["base"]["box"], values["src_pos"]
+        area = {
+            "top": position["y"],
+            "left": position["x"],
+            "bottom": position["y"] + box["bottom"] - box["top"],
+            "right": position["x"] + box["right"] - box["left"],
+        }
+        surface = spot.surface
+        before = Picture(surface.rgb.copy(), None if surface.alpha is None else surface.alpha.copy())
+        part = self._part(before, area, box, spot)
+        spot.put(part.rgb, part.alpha)
+
+    # --- video
+
+    def _stream_create(self, values: Mapping[str, Any]) -> None:
+        self._streams[values["id"]] = values
+
+    def _stream_clip(self, values: Mapping[str, Any]) -> None:
+        if values["id"] in self._streams:
+            self._streams[values["id"]] = {**self._streams[values["id"]], "clip": values["clip"]}
+
+    def _stream_destroy(self, values: Mapping[str, Any]) -> None:
+        self._streams.pop(values["id"], None)
+
+    def _stream_destroy_all(self, values: Mapping[str, Any]) -> None:
+        self._streams.clear()
+
+    def _stream_data(self, values: Mapping[str, Any]) -> None:
+        stream = self._streams.get(values["base"]["id"])
+        if stream is None:
+            raise NotDrawn(f"there is no video {values['base']['id']}")
+        if stream["codec_type"] != 1:
+            codec = constants.VIDEO_CODECS.get(stream["codec_type"], stream["codec_type"])
+            raise NotDrawn(f"video in {codec} is not decoded")
+        width = values.get("width", stream["stream_width"])
+        height = values.get("height", stream["stream_height"])
+        box = values.get("dest", stream["dest"])
+        base = {"surface_id": stream["surface_id"], "box": box, "clip": stream["clip"]}
+        spot = self._spot({"base": base}, None)
+        descriptor = {"width": width, "height": height, "type": 105, "id": 0, "flags": 0}
+        jpeg = {"jpeg_data": values["frame"]}
+        picture = self._decoder.picture({"descriptor": descriptor, "jpeg": jpeg})
+        self.lossy = True
+        if spot is None:
+            return
+        if not stream["flags"] & 1:
+            picture = Picture(picture.rgb[::-1])
+        area = {"top": 0, "left": 0, "bottom": height, "right": width}
+        spot.put(self._part(picture, area, box, spot).rgb)
+
+
+@dataclass(slots=True)
+class _Spot:
+    """The part of a surface on which a message draws, and which of its pixels (None: all)."""
+
+    surface: Surface
+    top: int
+    left: int
+    height: int
+    width: int
+    box: tuple[int, int]
+    where: Where | None = None
+
+    @classmethod
+    def of(cls, surface: Surface, box: Mapping[str, int]) -> _Spot | None:
+        height, width = surface.rgb.shape[:2]
+        top, left = max(0, box["top"]), max(0, box["left"])
+        bottom, right = min(height, box["bottom"]), min(width, box["right"])
+        if top >= bottom or left >= right:
+            return None
+        return cls(surface, top, left, bottom - top, right - left, (box["top"], box["left"]))
+
+    @property
+    def rgb(self) -> Plane:
+        """Its colours now; what is written there is drawn."""
+        rgb: Plane = self.surface.rgb[self.top : self.top + self.height, self.left : self.left + self.width]
+        return rgb
+
+    @property
+    def alpha(self) -> Plane | None:
+        """The same of its alpha channel."""
+        alpha = self.surface.alpha
+        if alpha is None:
+            return None
+        part: Plane = alpha[self.top : self.top + self.height, self.left : self.left + self.width]
+        return part
+
+    def within(self, rects: list[Mapping[str, int]]) -> None:
+        """Draw inside these rectangles only."""
+        where = np.zeros((self.height, self.width), np.bool_)
+        for rect in rects:
+            top, left = max(0, rect["top"] - self.top), max(0, rect["left"] - self.left)
+            bottom, right = rect["bottom"] - self.top, rect["right"] - self.left
+            if bottom > top and right > left:
+                where[top:bottom, left:right] = True
+        self.where = where
+
+    def masked(self, bits: Where, position: Mapping[str, int], *, inverse: bool) -> None:
+        """Draw where the bits are set only (`inverse`: where they are not)."""
+        top = position["y"] + self.top - self.box[0]
+        left = position["x"] + self.left - self.box[1]
+        if top < 0 or left < 0 or top + self.height > bits.shape[0] or left + self.width > bits.shape[1]:
+            raise NotDrawn("its mask is smaller than what it draws")
+        part = bits[top : top + self.height, left : left + self.width] != inverse
+        self.where = part if self.where is None else self.where & part
+
+    def put(self, rgb: Plane, alpha: Plane | None = None) -> None:
+        """Draw these pixels."""
+        if self.surface.format in (16, 80):
+            rgb = _fewer(rgb, self.surface.format)
+        where = self.where
+        if where is None:
+            self.rgb[...] = rgb
+        else:
+            np.copyto(self.rgb, rgb, where=where[..., None])
+        if self.alpha is not None:
+            values = np.zeros(rgb.shape[:2], np.uint8) if alpha is None else alpha
+            if where is None:
+                self.alpha[...] = values
+            else:
+                np.copyto(self.alpha, values, where=where)
+
+
+def images_in(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The images to which the fields of a message point."""
+    if isinstance(value, Pointer):
+        value = value.to
+    if isinstance(value, Mapping):
+        if "descriptor" in value:
+            yield value
+        else:
+            for inside in value.values():
+                yield from images_in(inside)
+
+
+def _combined(rop: int, invert_first: int, invert_second: int, first: Plane, second: Plane) -> Plane:
+    """Two inputs combined as `rop` says (SPICE_ROPD_*), bit by bit."""
+    a = ~first if rop & invert_first else first
+    b = ~second if rop & invert_second else second
+    if rop & PUT:
+        result = a
+    elif rop & OR:
+        result = a | b
+    elif rop & AND:
+        result = a & b
+    elif rop & XOR:
+        result = a ^ b
+    elif rop & BLACKNESS:
+        result = np.zeros_like(second)
+    elif rop & WHITENESS:
+        result = np.full_like(second, 255)
+    elif rop & INVERS:
+        result = ~second
+    else:
+        raise NotDrawn(f"its rule {rop:#x} is not defined")
+    return ~result if rop & INVERS_RES else result
+
+
+def _colour(number: int, form: int) -> Plane:
+    """A colour as it is in a message for a surface of this format: red, green, blue."""
+    if form == 16:
+        five = [(number >> 10 & 31) << 3, (number >> 5 & 31) << 3, (number & 31) << 3]
+        return _fewer(np.array(five, np.uint8), 16)
+    if form == 80:
+        five_six_five = [(number >> 11 & 31) << 3, (number >> 5 & 63) << 2, (number & 31) << 3]
+        return _fewer(np.array(five_six_five, np.uint8), 80)
+    return np.array([number >> 16 & 255, number >> 8 & 255, number & 255], np.uint8)
+
+
+def _fewer(rgb: Plane, form: int) -> Plane:
+    """As many levels as the format has, spread over 0 to 255 again."""
+    five: Plane = (rgb >> 3).astype(np.uint8)
+    spread: Plane = (five << 3 | five >> 2).astype(np.uint8)
+    if form == 80:
+        six = rgb[..., 1] >> 2
+        spread[..., 1] = six << 2 | six >> 4
+    return spread
+
+
+def _product(values: Plane, factor: Plane) -> Plane:
+    """Values * factor / 255, rounded."""
+    product = values.astype(np.uint32) * factor + 128
+    return (product + (product >> 8) >> 8).astype(np.uint8)
+
+
+def _told(record: Message | Gap, why: str) -> Violation:
+    return Violation(
+        record.side, record.protocol, record.name, record.offset, 0, record.time_ns, "messages", why
+    )
+
+
+_READERS: dict[Any, Callable[[Renderer, Mapping[str, Any]], None]] = {
+    display.SpiceMsgDisplayMode: Renderer._mode,
+    display.SpiceMsgDisplaySurfaceCreate: Renderer._create,
+    display.SpiceMsgDisplaySurfaceDestroy: Renderer._destroy,
+    display.SpiceMsgDisplayInvalList: Renderer._invalidate,
+    display.SpiceMsgDisplayInvalAllPixmaps: Renderer._invalidate_all,
+    display.SpiceMsgDisplayInvalPalette: Renderer._invalidate_palette,
+    display.SpiceMsgDisplayCopyBits: Renderer._copy_bits,
+    display.SpiceMsgDisplayDrawFill: Renderer._fill,
+    display.SpiceMsgDisplayDrawOpaque: Renderer._opaque,
+    display.SpiceMsgDisplayDrawCopy: Renderer._copy,
+    display.SpiceMsgDisplayDrawBlend: Renderer._copy,
+    display.SpiceMsgDisplayDrawBlackness: Renderer._blackness,
+    display.SpiceMsgDisplayDrawWhiteness: Renderer._whiteness,
+    display.SpiceMsgDisplayDrawInvers: Renderer._inverse,
+    display.SpiceMsgDisplayDrawRop3: Renderer._rop3,
+    display.SpiceMsgDisplayDrawTransparent: Renderer._transparent,
+    display.SpiceMsgDisplayDrawAlphaBlend: Renderer._alpha_blend,
+    display.SpiceMsgDisplayStreamCreate: Renderer._stream_create,
+    display.SpiceMsgDisplayStreamClip: Renderer._stream_clip,
+    display.SpiceMsgDisplayStreamDestroy: Renderer._stream_destroy,
+    display.SpiceMsgDisplayStreamData: Renderer._stream_data,
+    display.SpiceMsgDisplayStreamDataSized: Renderer._stream_data,
+}
+_DRAWINGS = frozenset(
+    name
+    for name in constants.MESSAGES[DISPLAY][Side.SERVER].values()
+    if name.startswith(
+        (
+            "SPICE_MSG_DISPLAY_DRAW_",
+            "SPICE_MSG_DISPLAY_COPY",
+            "SPICE_MSG_DISPLAY_STREAM_DATA",
+            "SPICE_MSG_DISPLAY_GL_",
+        )
+    )
+)
+"""Messages that change what is seen; those of them that have no reader are named."""
