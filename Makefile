@@ -3,6 +3,7 @@
 # make demo    a tour on the bundled captures and on live programs; needs no root
 # make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them);
 #              one process a core, at most four, each with whole files (PYTEST_ARGS='-n 0': one at a time)
+# make docs    build/docs/index.html, the documentation; a warning is an error
 # make lint    ruff and mypy
 # make format  let ruff rewrite the sources
 # make bench   what start-up costs, as ratios
@@ -41,6 +42,15 @@ $(VENV)/.runs: pyproject.toml $(BIN)/pip
 $(VENV)/.develops: $(VENV)/.runs
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
+
+$(VENV)/.documents: $(VENV)/.runs
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+.PHONY: docs
+docs: $(VENV)/.documents
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
 
 .PHONY: demo
 demo: $(VENV)/.runs

@@ -97,7 +97,7 @@ def test_commands_show_that_zone_and_json_stays_what_it_is(
     assert app.main(["show", "--tz", "Europe/Berlin", capture]) == 0
     assert "  2017-01-25 15:03:11.000000+01:00\n" in capsys.readouterr().out
     assert app.main(["verdict", "--when", "--tz", "Europe/Berlin", capture]) == 0
-    assert "0  2017-01-25 15:03:11.000000+01:00  127.0.0.1:40000" in capsys.readouterr().out
+    assert "    began 2017-01-25 15:03:11.000000+01:00: the client spoke RFB" in capsys.readouterr().out
     assert app.main(["verdict", "--json", "--tz", "Europe/Berlin", capture]) == 0
     assert json.loads(capsys.readouterr().out)["start_ns"] == START
 

@@ -116,7 +116,6 @@ def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
     table = Table(
         [
             Column("#", align="right"),
-            *([Column("began")] if when else []),
             Column("client"),
             Column("server"),
             Column("spoke"),
@@ -149,11 +148,10 @@ def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
 def _cells(verdict: Verdict, *, when: bool) -> list[str | Cell]:
     return [
         str(verdict.conversation),
-        *([terminal.timestamp(verdict.start_ns)] if when else []),
         Cell(verdict.client, "client"),
         Cell(verdict.server, "server"),
         spoke(verdict),
         outcome(verdict),
         *(noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
-        verdict.reason,
+        f"began {terminal.timestamp(verdict.start_ns)}: {verdict.reason}" if when else verdict.reason,
     ]
