@@ -290,7 +290,7 @@ def _drawn(rungs: Rungs, row: Rung, at: float, words: list[str]) -> list[Markup]
     side = str(row.side or "none")
     found = [_text(_TIME, at + 4, stamp, "pale", "end"), _text(_BYTES, at + 4, row.size, "pale", "end")]
     found = [one for one, shown in zip(found, (stamp, row.size), strict=True) if shown]
-    shown = [_cut(line, space - (80 if row.kind == "call" else 0)) for line in words]
+    shown = [_cut(line, space - (66 if row.kind == "call" else 0)) for line in words]
     whole = [tag("title", " ".join(words))] if shown != words else []
     if row.kind in ("call", "violation", "fold"):
         wide = max(len(shown[0]) * _BOLD, *(len(line) * _LETTER for line in shown)) + 20
