@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 FRAME: Final = """
 .fb.fb-frame { background: var(--fb-paper); color: var(--fb-ink); padding: .5rem .75rem; border-radius: 4px;
   font: 14px/1.45 system-ui, sans-serif; max-width: 62rem; overflow-x: auto; }
-.fb-frame p { margin: .25rem 0; } .fb-frame svg { max-width: 100%; height: auto; display: block; }
-.fb-frame table { border-collapse: collapse; margin: .4rem 0; background: none; color: inherit;
+.fb.fb-frame p { margin: .25rem 0; } .fb.fb-frame svg { max-width: 100%; height: auto; display: block; }
+.fb.fb-frame table { border-collapse: collapse; margin: .4rem 0; background: none; color: inherit;
   font: inherit; }
-.fb-frame tr, .fb-frame tbody tr:nth-child(even), .fb-frame tbody tr:hover { background: none; }
-.fb-frame th, .fb-frame td { text-align: left; vertical-align: top; padding: .15rem .5rem; border: 0;
+.fb.fb-frame tr, .fb.fb-frame tbody tr:nth-child(even), .fb.fb-frame tbody tr:hover { background: none; }
+.fb.fb-frame th, .fb.fb-frame td { text-align: left; vertical-align: top; padding: .15rem .5rem; border: 0;
   color: inherit; max-width: 40rem; overflow-wrap: anywhere; white-space: normal; }
-.fb-frame thead th { border-bottom: 1px solid var(--fb-line); white-space: nowrap; }
-.fb-frame tbody tr > * { border-bottom: 1px solid var(--fb-rule); }
-.fb-frame .fb-rows td { white-space: nowrap; max-width: 28rem; overflow: hidden; text-overflow: ellipsis; }
-.fb-frame .fb-number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.fb-frame .fb-more, .fb-frame .fb-pale { color: var(--fb-pale); }
-.fb-frame .fb-more { text-align: center; }
-.fb-frame pre { background: none; color: inherit; margin: .4rem 0; padding: 0; font: 12.5px/1.5 ui-monospace,
-  "DejaVu Sans Mono", monospace; white-space: pre; overflow-x: auto; }
-.fb-frame .fb-word { display: inline-block; border: 1px solid var(--fb-line); border-radius: 4px;
+.fb.fb-frame thead th { border-bottom: 1px solid var(--fb-line); white-space: nowrap; }
+.fb.fb-frame tbody tr > * { border-bottom: 1px solid var(--fb-rule); }
+.fb.fb-frame .fb-rows td { white-space: nowrap; max-width: 28rem; overflow: hidden; text-overflow: ellipsis; }
+.fb.fb-frame .fb-number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.fb.fb-frame .fb-more, .fb.fb-frame .fb-pale { color: var(--fb-pale); }
+.fb.fb-frame .fb-more { text-align: center; }
+.fb.fb-frame pre { background: none; color: inherit; margin: .4rem 0; padding: 0;
+  font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre; overflow-x: auto; }
+.fb.fb-frame .fb-word { display: inline-block; border: 1px solid var(--fb-line); border-radius: 4px;
   padding: 0 .4rem; font-weight: 600; background: var(--fb-wash); }
 """
 
@@ -46,13 +46,14 @@ FIELD_CLASSES: Final = 24
 """Fields of a message that can be pointed at apart; what goes beyond begins anew."""
 
 FIELDS: Final = """
-.fb-frame .fb-beside { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
-.fb-frame .fb-fields { max-width: 30rem; } .fb-frame .fb-fields th { font-weight: 600; white-space: nowrap; }
-.fb-frame pre i { color: var(--fb-pale); font-style: normal; }
-.fb-frame pre .fb-t0 { background: var(--fb-client-tint); }
-.fb-frame pre .fb-t1 { background: var(--fb-server-tint); }
-.fb-fields tr.fb-t0 > th { box-shadow: inset 4px 0 var(--fb-client-tint); }
-.fb-fields tr.fb-t1 > th { box-shadow: inset 4px 0 var(--fb-server-tint); }
+.fb.fb-frame .fb-beside { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
+.fb.fb-frame .fb-beside > div { flex: 1 1 18rem; }
+.fb.fb-frame .fb-fields th { font-weight: 600; white-space: nowrap; }
+.fb.fb-frame pre i { color: var(--fb-pale); font-style: normal; }
+.fb.fb-frame pre .fb-t0 { background: var(--fb-client-tint); }
+.fb.fb-frame pre .fb-t1 { background: var(--fb-server-tint); }
+.fb.fb-frame .fb-fields tr.fb-t0 > th { box-shadow: inset 4px 0 var(--fb-client-tint); }
+.fb.fb-frame .fb-fields tr.fb-t1 > th { box-shadow: inset 4px 0 var(--fb-server-tint); }
 """ + "".join(
     f".fb-beside:has(.fb-f{n}:hover) .fb-f{n} {{ outline: 2px solid var(--fb-ink); }}\n"
     for n in range(FIELD_CLASSES)
@@ -60,11 +61,11 @@ FIELDS: Final = """
 """For a message; pointing at a field outlines its bytes, and the other way round."""
 
 DIFF: Final = """
-.fb-frame .fb-diff td { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
-.fb-frame .fb-diff th { white-space: nowrap; } .fb-frame .fb-diff pre { overflow-x: visible; }
-.fb-frame .fb-diff .fb-expected { background: var(--fb-client-tint); }
-.fb-frame .fb-diff .fb-got { background: var(--fb-server-tint); }
-.fb-frame .fb-diff pre { margin: 0; }
+.fb.fb-frame .fb-diff td { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; }
+.fb.fb-frame .fb-diff th { white-space: nowrap; } .fb.fb-frame .fb-diff pre { overflow-x: visible; }
+.fb.fb-frame .fb-diff .fb-expected { background: var(--fb-client-tint); }
+.fb.fb-frame .fb-diff .fb-got { background: var(--fb-server-tint); }
+.fb.fb-frame .fb-diff pre { margin: 0; }
 """
 
 
@@ -129,7 +130,8 @@ def replay(result: Result) -> Markup:
         if one.at is not None and here != around:
             for word, data in (("expected", one.expected_bytes), ("got", one.got_bytes)):
                 if data:
-                    about = tag("td", f"bytes from {one.at:,}", class_="fb-pale")
+                    side = "recorded" if word == "expected" else "live"
+                    about = tag("td", f"{side}, from byte {one.at:,}", class_="fb-pale")
                     rows.append(
                         tag(
                             "tr", about, tag("td", tag("pre", hex_line(data)), colspan=2, class_=f"fb-{word}")

@@ -174,7 +174,7 @@ def markup(record: Record) -> str:
         parts.append(tag("p", record.record.why, class_="fb-wrong"))
     columns = []
     if table:
-        columns.append(tag("table", tag("tbody", *table), class_="fb-fields"))
+        columns.append(tag("div", tag("table", tag("tbody", *table), class_="fb-fields")))
     if data:
         columns.append(tag("pre", *_dump(data, of), *([_left(record, data)] if _left(record, data) else [])))
     parts.append(tag("div", *columns, class_="fb-beside"))

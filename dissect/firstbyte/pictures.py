@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 SVG: Final = "{http://www.w3.org/2000/svg}"
 HREF: Final = "{http://www.w3.org/1999/xlink}href"
 
+LONG_PATH: Final = 10_000
+"""Characters of a path from which on it is a hatch of dots."""
+
+DOTS: Final = 3.0
+"""Points between two dots of a hatch."""
+
 FIXED: Final = "on shade"
 """How the ids of parts begin whose colours stay: what is written on a shade that stands for a value."""
 
@@ -90,6 +96,8 @@ def themed(figure: Figure, title: str) -> Markup:
     for child in list(root):
         if child.tag == f"{SVG}metadata":
             root.remove(child)
+    for pattern in root.iter(f"{SVG}pattern"):
+        _lighter(pattern)
     mark = hashlib.sha256(target.getvalue()).hexdigest()[:8]
     _walk(root, mark, _variables(), fixed=False)
     across, down = (root.get("viewBox") or "0 0 720 720").split()[2:]
@@ -104,6 +112,19 @@ def themed(figure: Figure, title: str) -> Markup:
         role="img",
         aria_label=title,
     )
+
+
+def _lighter(pattern: ElementTree.Element) -> None:
+    """Give a hatch of dots one small tile: matplotlib writes out a thousand of them."""
+    path = pattern.find(f"{SVG}path")
+    if path is None or len(path.get("d") or "") < LONG_PATH:
+        return
+    pattern.set("width", f"{DOTS:g}")
+    pattern.set("height", f"{2 * DOTS:g}")
+    pattern.remove(path)
+    for x, y in ((DOTS / 2, DOTS / 2), (0, 1.5 * DOTS), (DOTS, 1.5 * DOTS)):
+        dot = {"cx": f"{x:g}", "cy": f"{y:g}", "r": "0.4", "style": path.get("style") or ""}
+        ElementTree.SubElement(pattern, f"{SVG}circle", dot)
 
 
 def _variables() -> dict[str, str]:
