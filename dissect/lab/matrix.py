@@ -434,11 +434,12 @@ class Matrix:
 
 
 def _first(path: Path) -> Dissected:
-    """The first conversation of a recording."""
+    """The first conversation of a recording that began in it: before it, the last trial's may still end."""
     with open_capture(path) as capture:
-        for found in dissect(read(capture), only=0):
-            return found
-    raise CannotRecord("nothing was recorded")
+        found = sorted(dissect(read(capture)), key=lambda one: one.conversation.index)
+    if not found:
+        raise CannotRecord("nothing was recorded")
+    return next((one for one in found if one.verdict.roles_from == "syn"), found[0])
 
 
 def _words(visitor: _Visitor, opened: int) -> list[dict[str, Any]]:
@@ -446,8 +447,13 @@ def _words(visitor: _Visitor, opened: int) -> list[dict[str, Any]]:
     if isinstance(visitor, _ModelVisitor):
         return [{"ns": ns - opened, "stream": "model", "text": text} for ns, text in visitor.words]
     assert isinstance(visitor, Running)
+    ours = str(visitor.directory)  # of this machine, and gone by now
     return [
-        {"ns": line.monotonic_ns - opened, "stream": line.stream, "text": line.text[:LONGEST_WORD]}
+        {
+            "ns": line.monotonic_ns - opened,
+            "stream": line.stream,
+            "text": line.text.replace(ours, "{tmp}")[:LONGEST_WORD],
+        }
         for line in list(visitor.output)[:WORDS_KEPT]
     ]
 

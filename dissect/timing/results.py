@@ -232,7 +232,7 @@ def write_parquet(rows: Iterable[Row], path: str | Path) -> None:
     import pyarrow as pa
 
     table = pa.Table.from_pylist([arrow_row(row) for row in rows], schema=arrow_schema())
-    parquet.write_table(table, path)
+    parquet.write_table(table, path, compression="zstd")
 
 
 def _pyarrow() -> Any:

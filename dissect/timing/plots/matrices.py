@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +18,18 @@ from matplotlib.patches import Rectangle
 from dissect.stream.side import Side
 from dissect.stream.text import duration
 from dissect.timing.estimators import Curve, curve, median
-from dissect.timing.grid import MEANING, Cell, Grid, best_clock, caption, grid, natural, pair_times
+from dissect.timing.grid import (
+    MEANING,
+    Cell,
+    Grid,
+    Pair,
+    best_clock,
+    caption,
+    grid,
+    left_first,
+    natural,
+    pair_times,
+)
 from dissect.timing.observations import Clock, Observation
 from dissect.timing.plots import sheet
 from dissect.timing.plots.sheet import (
@@ -146,7 +158,9 @@ def _legend(paper: Sheet, y: float, found: Grid) -> None:
         for step in range(steps):
             share = step / (steps - 1)
             colour = tuple(a + (b - a) * share for a, b in zip(LIGHT, DARK, strict=True))
-            paper.axes.add_patch(Rectangle((x + step * 0.05, y), 0.05, 0.18, fc=colour, ec="none", zorder=1))
+            paper.axes.add_patch(
+                Rectangle((x + step * 0.05, y), 0.05, 0.18, fc=colour, ec=colour, lw=0.3, zorder=1)
+            )
         x += steps * 0.05 + 0.1
         text = f"{duration(found.low_ns)} to {duration(found.high_ns)}, logarithmic"
         paper.text(x, y + 0.14, text, BODY)
@@ -167,7 +181,7 @@ def _legend(paper: Sheet, y: float, found: Grid) -> None:
 # --- pair by pair ---------------------------------------------------------------------------------------
 
 AXIS = "from the first wrong byte (without one, from the handshake); logarithmic"
-TICK = "logarithmic; a tick on a curve: trials that ended unnoticed (censored)"
+TICK = "logarithmic; a tick on a curve: had not noticed when the trial ended or the other side left"
 MARKS = {"error-reply": ("o", sheet.VERMILLION), "close": ("s", sheet.BLUE), "reset": ("^", sheet.GREEN)}
 ROW = 0.34
 
@@ -192,7 +206,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
         subtitle = wrap(caption(rows, clock), space, SUBTITLE, 3)
         clients = {pair[0]: cut(drawable(pair[0]), 1.9, LABEL) for pair in pairs}
         servers = {pair[1]: cut(drawable(pair[1]), 1.7, BODY) for pair in pairs}
-        notes = {pair: _note(found[pair]) for pair in pairs}
+        notes = {pair: _note(rows, pair, side, found[pair]) for pair in pairs}
         second = MARGIN + 0.1 + max(wide(text, LABEL) for text in clients.values()) + 0.2
         left = second + max(wide(text, BODY) for text in servers.values()) + 0.25
         right = WIDTH - MARGIN - max(wide(text, BODY) for text in notes.values()) - 0.5
@@ -228,8 +242,10 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
         return paper.figure
 
 
-def _note(seen: Sequence[Observation]) -> str:
+def _note(rows: Sequence[Row], pair: Pair, side: Side, seen: Sequence[Observation]) -> str:
     if not any(one.exact for one in seen):
+        if all(left_first(row, side) for row in rows if row.pair == pair and row.lost is None):
+            return f"the {side.other} left first"
         return f"not noticed: {duration(min(one.ns for one in seen), censored=True)}"
     middle = median(seen).ns
     noticed = sum(one.exact for one in seen)
@@ -257,17 +273,21 @@ def _mark_legend(paper: Sheet, y: float) -> None:
         x += 0.22 + wide(text, BODY) + 0.3
     paper.line(x, y - 0.09, x, y + 0.01, colour=INK, weight=1.2)
     paper.arrow(x, x + 0.32, y - 0.04, colour=INK, weight=1.0)
-    paper.text(x + 0.42, y, "not noticed by the end of the trial: longer, nobody saw how much", BODY)
+    paper.text(x + 0.42, y, "had not noticed when the trial ended or the other side left: longer", BODY)
 
 
 # --- curves ---------------------------------------------------------------------------------------------
 
-STYLES: tuple[tuple[str, object], ...] = tuple(
-    (colour, style)
-    for style in ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1, 1, 1, 1, 1)))
-    for colour in (INK, sheet.BLUE, sheet.VERMILLION, sheet.GREEN)
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.2)), (0, (6, 2, 1.2, 2)), (0, (3, 1, 1, 1, 1, 1)))
+STYLES: tuple[tuple[str, Any, float], ...] = tuple(
+    (
+        (INK, sheet.BLUE, sheet.VERMILLION, sheet.GREEN)[number % 4],
+        DASHES[number % 5],
+        (1.4, 2.8)[number // 5 % 2],
+    )
+    for number in range(20)
 )
-"""Twenty lines that differ: the dashes tell what the colours of a printed page do not."""
+"""Twenty lines that differ; in print without colours ten do by dashes and weight, all by shade as well."""
 
 
 def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None = None) -> Figure:
@@ -290,8 +310,9 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
         space = WIDTH - 2 * MARGIN
         title = wrap(f"Share of trials in which the {side} has noticed", space, TITLE, 2)
         subtitle = wrap(caption(rows, clock), space, SUBTITLE, 3)
+        notes = {pair: _note(rows, pair, side, seen) for pair, seen in found.items()}
         entries = {
-            server: [(client, cut(f"{drawable(client)}: {_note(found[client, server])}", 3.2, BODY))
+            server: [(client, cut(f"{drawable(client)}: {notes[client, server]}", 3.2, BODY))
                      for client in clients if (client, server) in found]
             for server in servers
         }  # fmt: skip
@@ -322,11 +343,18 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
                 paper.line(left, level, right, level, colour=FAINT, weight=0.6)
                 paper.text(left - 0.08, level + 0.045, text, BODY, align="right")
             for number, (client, text) in enumerate(entries[server]):
-                colour, dashes = style[client]
-                _curve(paper, curve(found[client, server]), across, (y, base), (right, colour, dashes))
+                look = style[client]
+                colour, dashes, weight = look
+                _curve(paper, curve(found[client, server]), across, (y, base), right, look)
                 at = y + line_height(BODY) * (number + 0.76)
                 paper.line(
-                    right + 0.12, at - 0.05, right + 0.45, at - 0.05, colour=colour, weight=1.8, style=dashes
+                    right + 0.12,
+                    at - 0.05,
+                    right + 0.45,
+                    at - 0.05,
+                    colour=colour,
+                    weight=weight,
+                    style=dashes,
                 )
                 paper.text(right + 0.52, at, text, BODY)
             y = base + 0.4
@@ -340,11 +368,12 @@ def _curve(
     estimate: Curve,
     across: Callable[[float], float],
     between: tuple[float, float],
-    look: tuple[float, str, object],
+    right: float,
+    look: tuple[str, Any, float],
 ) -> None:
     """One step curve as far as somebody looked, with a tick at each censored time."""
     top, base = between
-    right, colour, dashes = look
+    colour, dashes, weight = look
     xs, ys, level = [across(0)], [base], base
     for ns, share in zip(estimate.ns, estimate.share, strict=True):
         xs += [across(ns)] * 2
@@ -353,7 +382,7 @@ def _curve(
     last = max([*estimate.ns, *estimate.censored_ns])
     xs.append(min(right, across(last)))
     ys.append(level)
-    paper.axes.add_line(Line2D(xs, ys, color=colour, lw=1.6, ls=dashes, zorder=3, gid="curve"))
+    paper.axes.add_line(Line2D(xs, ys, color=colour, lw=weight, ls=dashes, zorder=3, gid="curve"))
     for ns in estimate.censored_ns:
         reached = [share for at, share in zip(estimate.ns, estimate.share, strict=True) if at <= ns]
         at = base - (reached[-1] if reached else 0.0) * (base - top)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The bundled trials: whole, with all that belongs to a figure, and they say what the documents say."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dissect.stream import Side
+from dissect.timing.results import Row, read_rows
+
+pytest.importorskip("pyarrow")
+TRIALS = Path(__file__).resolve().parents[2] / "pcaps" / "trials"
+FILES = sorted(path.name for path in TRIALS.glob("*.parquet"))
+LARGEST = 200_000
+
+
+@cache
+def trials(name: str) -> list[Row]:
+    rows, problems = read_rows(TRIALS / name)
+    assert problems == []
+    return rows
+
+
+def test_every_file_is_described() -> None:
+    text = (TRIALS / "README.md").read_text()
+    assert set(re.findall(r"^\| `(\S+\.parquet)`", text, re.M)) == set(FILES)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_trial_is_there_once_and_has_its_circumstances(name: str) -> None:
+    assert (TRIALS / name).stat().st_size < LARGEST
+    rows = trials(name)
+    assert len({(row.pair, row.trial) for row in rows}) == len(rows)
+    counted = {pair: sum(row.pair == pair for row in rows) for pair in {row.pair for row in rows}}
+    assert len(set(counted.values())) == 1  # as many of each pair
+    assert {row.lost for row in rows} == {None}
+    for row in rows:
+        assert row.machine
+        assert row.client_version
+        assert row.server_version
+        assert row.load1 > 0
+        assert row.seed == 2017
+        assert not any(re.search(r"/(tmp|home|root)/", word["text"]) for word in row.words)
+        clocks = {one.clock for one in row.observations}
+        assert clocks <= ({"wire", "user"} if row.rtt_ns is None else {"wire"})
+
+
+def test_what_the_real_programs_do() -> None:
+    """No time is asserted: who noticed, by what and after how many bytes."""
+    rows = trials("clients-and-servers.parquet")
+    assert len({row.client for row in rows}) == 9
+    assert len({row.server for row in rows}) == 5
+    patient, spice = {"gvncviewer", "remote-viewer-vnc"}, {"spicy", "spicy-screenshot", "remote-viewer-spice"}
+    for row in rows:
+        honest = (row.client in spice) == (row.server == "qemu-spice")
+        if honest:
+            assert row.verdict == "agreed"
+            assert bool(row.server_init_ns) == (row.server != "qemu-spice")
+            continue
+        server, client = row.seen(Side.SERVER, "wire"), row.seen(Side.CLIENT, "wire")
+        assert server is not None
+        assert client is not None
+        if row.client in patient:
+            assert (row.verdict, server.by, server.bytes) == ("wrong-protocol", "error-reply", 4)
+            assert row.over_ns["wire"] > 1_500_000_000  # it waits for a greeting first
+        elif row.client in spice:
+            assert row.verdict == "wrong-protocol"
+            assert server.by == ("reset" if row.server in ("xtightvnc", "x11vnc") else "close")
+        else:
+            assert row.verdict == "silent"
+            assert not server.exact
+            assert not client.exact
