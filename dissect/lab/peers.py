@@ -152,7 +152,7 @@ def load_peers(*extra_files: str | Path) -> dict[str, Peer]:
     """
     raw: dict[str, tuple[dict[str, Any], str, str]] = {}
     bundled = resources.files("dissect.lab").joinpath(BUNDLED)
-    sources = [(BUNDLED, "", bundled.read_bytes)]
+    sources = [(BUNDLED, str(Path(__file__).resolve().parent), bundled.read_bytes)]
     sources.extend(
         (str(path), str(path.resolve().parent), path.read_bytes) for path in map(Path, extra_files)
     )

@@ -8,8 +8,11 @@ does the whole: server, recorder, client, wait, stop the recorder, and only then
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,6 +36,9 @@ __all__ = [
     "record_conversation",
 ]
 
+
+RUN_AFTER_S = 2.0
+"""Seconds after the first connection, by which a client has opened its others."""
 
 WHY = {
     Stopped.ENDED: "all connections had ended",
@@ -112,6 +118,7 @@ def record_conversation(
     grace_s: float = 0.3,
     exit_s: float = 1.0,
     times: int = 1,
+    run: Sequence[Sequence[str]] = (),
 ) -> Recording:
     """Let `client` talk to `server` once and write the conversation to `path`, a pcapng file.
 
@@ -124,7 +131,9 @@ def record_conversation(
     gives it, or `client_password`. connect_s: how long the client may take to connect at all. exit_s: how
     long it may take to end by itself once its connections have, so that its exit code is known. times: how
     often the client is started, one after the other, each once the one before is over (what a server does to
-    an address that has failed too often shows only then). Raises the lab's errors, one line each.
+    an address that has failed too often shows only then). run: commands that are run meanwhile, one after the
+    other, `RUN_AFTER_S` after the first connection, on the server's X display, or the client's if the server
+    has none. Raises the lab's errors, one line each.
     """
     with ExitStack() as stack:
         lab = stack.enter_context(Lab()) if lab is None else lab
@@ -158,6 +167,9 @@ def record_conversation(
                 wanted = len(recorder.connections) + 1  # counted before the client can have connected
                 visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
                 stack.callback(visitor.stop, 0.5)
+                if run:
+                    screen = running if running.display is not None else lab.shared_display()
+                    stack.enter_context(_meanwhile(run, screen, recorder, wanted))
                 stopped = recorder.wait(
                     deadline_s,
                     connect_s=connect_s,
@@ -199,6 +211,43 @@ def record_conversation(
         )
 
 
+@contextmanager
+def _meanwhile(
+    commands: Sequence[Sequence[str]], screen: Running, recorder: Recorder, connections: int
+) -> Iterator[None]:
+    """Run commands beside a recording, from `RUN_AFTER_S` after it has so many connections to its end."""
+    over = threading.Event()
+    environment = {**os.environ, "DISPLAY": f":{screen.display}", "XAUTHORITY": str(screen.xauthority)}
+
+    def work() -> None:
+        while len(recorder.connections) < connections:
+            if over.wait(0.05):
+                return
+        if over.wait(RUN_AFTER_S):
+            return
+        for command in commands:
+            with subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                while process.poll() is None:
+                    if over.wait(0.05):
+                        process.kill()
+            if over.is_set():
+                return
+
+    thread = threading.Thread(target=work, name="meanwhile")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def _comment(
     client: str, server: str, versions: dict[str, str | None], deadline_s: float, max_bytes: int | None
 ) -> str:
@@ -214,4 +263,6 @@ def _comment(
 def _portable(running: Running) -> tuple[str, ...]:
     """The command with the directories of this machine taken out."""
     argv = [text.replace(str(running.directory), "{tmp}") for text in running.command]
+    if running.peer.directory:
+        argv = [text.replace(running.peer.directory, "{directory}") for text in argv]
     return (Path(argv[0]).name, *argv[1:])

@@ -41,6 +41,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--times", type=int, default=1, metavar="N", help="start the client N times, one after the other"
     )
     parser.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="run this meanwhile, 2 s after the first connection, on the server's X display or else the "
+        "client's (may be given several times: one after the other)",
+    )
+    parser.add_argument(
         "--by",
         choices=[str(by) for by in By],
         default=str(By.BEST),
@@ -112,6 +120,7 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
         client_arguments=shlex.split(args.client_args),
         server_arguments=shlex.split(args.server_args),
         times=args.times,
+        run=[shlex.split(command) for command in args.run],
     )
     if recording.failure is not None:
         terminal.complain(recording.failure, source=str(path))
@@ -143,6 +152,7 @@ def _command(recording: Recording, args: Namespace) -> str:
             words.append(f"--{option.replace('_', '-')}={value}")
     if args.times > 1:
         words.append(f"--times={args.times}")
+    words += [f"--run={command}" for command in args.run]
     for file in args.peers:
         words += ["--peers", str(file)]
     return shlex.join([*words, "--index"])
