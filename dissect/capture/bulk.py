@@ -78,6 +78,8 @@ class Bulk:
         self._share, self._shares = share
         self.passed = 0
         """Packets that were passed over so far."""
+        self.began: list[int] = []
+        """Frames that began conversations, of late; whoever reads these clears them."""
         self._decode = Decoder()
         self._sleepers = _Sleepers()
         self._touched: dict[Connection, None] = {}
@@ -88,11 +90,13 @@ class Bulk:
         *,
         keep: Callable[[Frame], bool] | None = None,
         tick: Callable[[], None] | None = None,
+        more: bool = False,
     ) -> Iterator[Event]:
         """All events of a capture but those of its end; frames that are not used are counted in `skipped`.
 
         The next capture may follow: a conversation goes on in it, and a packet whose fragments do.
-        keep: which frames are used, by default all; each is then taken by itself. tick: called often.
+        keep: which frames are used, by default all; each is then taken by itself. tick: called often. more:
+        another capture follows; here that makes no difference.
         """
         capture.read_ahead(READ_AHEAD)
         most = FIRST_RUN
@@ -155,8 +159,9 @@ class Bulk:
 
     def _push(self, segment: Segment, events: list[Event]) -> None:
         find = self.conversations.find
-        key = (segment.src, segment.sport, segment.dst, segment.dport)
+        key = segment.key
         half = find(key)
+        count = self.conversations.count
         if half is not None:
             connection = half.connection
             if connection.slot is not None:
@@ -165,6 +170,8 @@ class Bulk:
         found = self.conversations.push(segment)
         if found:
             events += found
+            if self.conversations.count > count:
+                self.began.append(segment.frame)
             if half is None or segment.flags & SYN:
                 half = find(key)
                 if half is not None:
@@ -176,7 +183,7 @@ class Bulk:
         if stretch is None:
             return False
         events.append(stretch)
-        half = self.conversations.find(found.key)
+        half = self.conversations.find(found.first.key)
         if half is not None:
             self._touched[half.connection] = None
         return True
@@ -209,7 +216,7 @@ class Bulk:
                 unusual[index] = decoded
                 if not self._mine(decoded):
                     continue
-                half = self.conversations.find((decoded.src, decoded.sport, decoded.dst, decoded.dport))
+                half = self.conversations.find(decoded.key)
                 if half is not None and half.connection.slot is not None:
                     halves[index] = 2 * half.connection.slot + (half.side is Side.SERVER)
         quiet = self._sleepers.quiet(heads, halves, run.times)
@@ -278,19 +285,14 @@ class _Together:
     data: bytes
     pieces: list[tuple[int, int]]
 
-    @property
-    def key(self) -> Key:
-        """The sender's half of the conversation, as `Conversations.find` takes it."""
-        return (self.first.src, self.first.sport, self.first.dst, self.first.dport)
-
 
 def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, _Together]], Numbers]:
     """What of the rows can be taken together, each with its last row; and the rows that cannot."""
     if len(rows) < 2 or not len(heads.rows4):
         return [], rows
     pair, ports = np.zeros(len(run), np.uint64), np.zeros(len(run), np.uint64)
-    pair[heads.rows4], ports[heads.rows4] = heads.keys4
-    pair, ports = pair[rows], ports[rows]
+    pair[heads.rows4], ports[heads.rows4] = heads.keys4[:2]
+    pair, ports, networks = pair[rows], ports[rows], heads.networks[rows]
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     pair_back = pair >> half | (pair & low) << half
     ports_back = ports >> np.uint64(16) | (ports & np.uint64(0xFFFF)) << np.uint64(16)
@@ -307,7 +309,7 @@ def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, 
     odd = np.cumsum(heads.unusual)[rows]
     goes_on = np.zeros(len(rows), bool)
     goes_on[1:] = (one[1:] == one[:-1]) & (other[1:] == other[:-1]) & (odd[1:] == odd[:-1])
-    goes_on[1:] &= plain[1:] & plain[:-1]
+    goes_on[1:] &= plain[1:] & plain[:-1] & (networks[1:] == networks[:-1])
     full = np.flatnonzero(size > 0)
     if len(full) < 2:
         return [], rows
@@ -396,18 +398,19 @@ class Headers:
     sports: Numbers
     dports: Numbers
     is6: Numbers
+    networks: Numbers
 
     def keep(self, share: int, shares: int) -> None:
         """Forget the TCP rows that are not of this share; see `Bulk`."""
         self.tcp = self.tcp.copy()
         if len(self.rows4):
-            pair, ports = self.keys4
+            pair, ports, networks = self.keys4
             addresses = (pair >> np.uint64(32)) + (pair & np.uint64(0xFFFFFFFF))
             mine = _shared(addresses, ports, shares) == share
             self.tcp[self.rows4[~mine]] = False
-            self.rows4, self.keys4 = self.rows4[mine], (pair[mine], ports[mine])
+            self.rows4, self.keys4 = self.rows4[mine], (pair[mine], ports[mine], networks[mine])
         if len(self.rows6):
-            *words, ports = self.keys6
+            *words, ports, _ = self.keys6
             # Their sum modulo 2**64 - 1, and so modulo the shares' folding, is that of the whole addresses.
             low = [word & np.uint64(0xFFFFFFFF) for word in words]
             high = [word >> np.uint64(32) for word in words]
@@ -429,11 +432,12 @@ class Headers:
             self.seq[rows],
             self.ack[rows],
             self.flags[rows],
+            self.networks[rows],
             self.payload[rows],
             self.size[rows],
             run.starts[rows] + run.captured[rows],
         )
-        for number, time_ns, at, six, sport, dport, seq, ack, flags, start, size, end in zip(
+        for number, time_ns, at, six, sport, dport, seq, ack, flags, network, start, size, end in zip(
             *(column.tolist() for column in columns), strict=True
         ):
             width = 16 if six else 4
@@ -451,6 +455,7 @@ class Headers:
                 payload,
                 size - len(payload),
                 number,
+                network,
             )
 
 
@@ -500,7 +505,7 @@ def headers(run: Run) -> Headers:
     """Read the headers of a run, as far as they are of the common form."""
     buffer, count = run.buffer, len(run)
     octets = np.frombuffer(buffer, np.uint8)
-    at, ethertype, plain = _link(run, octets)
+    at, ethertype, plain, networks = _link(run, octets)
     end = run.starts + run.captured
     tcp = np.zeros(count, bool)
     unusual = ~plain
@@ -554,10 +559,10 @@ def headers(run: Run) -> Headers:
         ports = head["sport"].astype(np.uint64) << np.uint64(16) | head["dport"]
         if version == 4:
             pair = head["src"].astype(np.uint64) << np.uint64(32) | head["dst"]
-            keys[4] = rows, (pair, ports)
+            keys[4] = rows, (pair, ports, networks[rows])
         else:
             names = ("src0", "src1", "dst0", "dst1")
-            keys[6] = rows, (*(head[name].astype(np.uint64) for name in names), ports)
+            keys[6] = rows, (*(head[name].astype(np.uint64) for name in names), ports, networks[rows])
     return Headers(
         tcp,
         unusual,
@@ -573,31 +578,35 @@ def headers(run: Run) -> Headers:
         sports,
         dports,
         is6,
+        networks,
     )
 
 
-def _link(run: Run, octets: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Where the IP header of each frame begins, its EtherType, and whether the link layer is a plain one."""
+def _link(run: Run, octets: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Where the IP header of each frame begins, its EtherType, whether the link layer is a plain one; the
+    network by its VLAN tags.
+    """
     linktypes = run.linktypes
     if isinstance(linktypes, int):
         return _link_of(linktypes, run.starts, run.captured, octets)
     at, ethertype = run.starts.copy(), np.zeros(len(run), np.uint16)
-    plain = np.zeros(len(run), bool)
+    plain, networks = np.zeros(len(run), bool), np.zeros(len(run), np.uint64)
     for linktype in np.unique(linktypes).tolist():
         rows = np.flatnonzero(linktypes == linktype)
-        at[rows], ethertype[rows], plain[rows] = _link_of(
+        at[rows], ethertype[rows], plain[rows], networks[rows] = _link_of(
             linktype, run.starts[rows], run.captured[rows], octets
         )
-    return at, ethertype, plain
+    return at, ethertype, plain, networks
 
 
 def _link_of(
     linktype: int, starts: Numbers, captured: Numbers, octets: Numbers
-) -> tuple[Numbers, Numbers, Numbers]:
+) -> tuple[Numbers, Numbers, Numbers, Numbers]:
     known = LINK_HEADERS.get(linktype)
     count = len(starts)
+    networks = np.zeros(count, np.uint64)
     if known is None:
-        return starts, np.zeros(count, np.uint16), np.zeros(count, bool)
+        return starts, np.zeros(count, np.uint16), np.zeros(count, bool), networks
     size, where = known
     plain = captured >= size + 20
     safe = np.where(plain, starts, 0)
@@ -608,7 +617,7 @@ def _link_of(
             family = octets[safe[:, None] + np.arange(4)]
             two = (family == [2, 0, 0, 0]).all(axis=1) | (family == [0, 0, 0, 2]).all(axis=1)
             plain &= (ethertype == IPV4) & two
-        return starts + size, ethertype, plain & (ethertype != 0)
+        return starts + size, ethertype, plain & (ethertype != 0), networks
     ethertype = _two(octets, safe + where)
     at = starts + size
     for _ in range(2):
@@ -617,9 +626,11 @@ def _link_of(
             break
         at = at + 4 * tagged
         plain &= ~tagged | (starts + captured >= at + 20)
+        tag = _two(octets, np.where(plain & tagged, at - 4, 0)).astype(np.uint64) & np.uint64(0xFFF)
+        networks = np.where(tagged, networks << np.uint64(12) | tag, networks)
         ethertype = np.where(tagged & plain, _two(octets, np.where(plain, at - 2, 0)), ethertype)
     plain &= (ethertype == IPV4) | (ethertype == IPV6)
-    return at, ethertype, plain
+    return at, ethertype, plain, networks
 
 
 def _any(values: Numbers, wanted: tuple[int, ...]) -> Numbers:
@@ -643,7 +654,7 @@ class _Sleepers:
     def __init__(self) -> None:
         self._connections: list[Connection | None] = []
         self._free: list[int] = []
-        self._tables = {4: _Table(2), 6: _Table(5)}
+        self._tables = {4: _Table(3), 6: _Table(6)}
         self._halves = np.zeros(0, _HALF)
         self._slots = np.zeros(0, _SLOT)
 
@@ -932,7 +943,7 @@ def _mixed_one(key: tuple[int, ...], bits: int) -> int:
 
 def _columns(key: Key) -> tuple[int, ...]:
     """A conversation's key in the form of `Headers.keys4` or `keys6`."""
-    src, sport, dst, dport = key
+    src, sport, dst, dport, network = key
     if len(src) == 4:
-        return (int.from_bytes(src + dst, "big"), sport << 16 | dport)
-    return (*struct.unpack(">4Q", src + dst), sport << 16 | dport)
+        return (int.from_bytes(src + dst, "big"), sport << 16 | dport, network)
+    return (*struct.unpack(">4Q", src + dst), sport << 16 | dport, network)

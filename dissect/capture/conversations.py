@@ -9,7 +9,7 @@ an end is known only later, times may decrease from one event to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, Literal, TypeAlias
@@ -51,6 +51,7 @@ class Conversation:
     another connection; "capture": the capture stopped first.
     aside: set by whoever reads the events, when the bytes that follow do not matter to them any more; then
     `bulk` may say how many there were (`Passed`) instead of what they were.
+    network: see `Segment.network`; where the two sides are in different ones, that of the first packet.
     end_frame: number of the frame with which its end was known, where `bulk` reads shares; None at the end.
     end_due_ns: when its end was to be known, where it was by time alone.
     """
@@ -72,6 +73,7 @@ class Conversation:
     end_ns: int | None = None
     ended_by: EndedBy | None = None
     aside: bool = False
+    network: int = 0
     end_frame: int | None = None
     end_due_ns: int | None = None
 
@@ -157,6 +159,38 @@ class Passed:
     time_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one side of a conversation did that is told as a whole.
+
+    head: its first bytes, those of its first segment. first_ns, last_ns: when its first and last bytes were
+    captured. sent: how many there were, sent_first: how many by the time the other side first sent any.
+    closed_ns: its FIN, None where it sent none.
+    """
+
+    head: bytes
+    first_ns: int
+    sent: int
+    last_ns: int
+    sent_first: int
+    closed_ns: int | None
+
+
+@dataclass(slots=True)
+class Summed:
+    """A whole conversation of which nobody wants more: the only event of it. See `swift`.
+
+    first: who sent the first byte. After a side has closed, nobody sent anything.
+    """
+
+    conversation: Conversation
+    time_ns: int
+    open: bool
+    first: Side
+    client: Summary
+    server: Summary
+
+
 @dataclass(slots=True)
 class Closed:
     """The FIN of `side`, at its place in the stream; time_ns is when the FIN was captured."""
@@ -188,7 +222,7 @@ class Ended:
     open: bool
 
 
-Event: TypeAlias = Opened | Established | Bytes | Lost | Passed | Closed | Reset | Ended
+Event: TypeAlias = Opened | Established | Bytes | Lost | Passed | Summed | Closed | Reset | Ended
 
 
 class Connection:
@@ -209,7 +243,7 @@ class Connection:
 
     def __init__(self, conversation: Conversation, keys: tuple[Key, Key]) -> None:
         self.conversation: Final = conversation
-        self.keys: Final = keys
+        self.keys = keys
         self.client: Final = Half(self, Side.CLIENT, conversation.counters)
         self.server: Final = Half(self, Side.SERVER, conversation.counters)
         self.client.other = self.server
@@ -252,7 +286,11 @@ class Half:
         self.reset = False
 
 
-Key: TypeAlias = tuple[bytes, int, bytes, int]
+Key: TypeAlias = tuple[bytes, int, bytes, int, int]
+"""As `Segment.key` has it."""
+
+NETWORKS: Final = 4096
+"""Networks that are remembered, so that the two sides of one conversation can be found in different ones."""
 
 
 class Conversations:
@@ -266,6 +304,10 @@ class Conversations:
     def __init__(self) -> None:
         self.count = 0
         """Conversations opened so far."""
+        self.networks: set[int] = {0}
+        """Networks that conversations were in so far."""
+        self.forgotten: Callable[[Connection], None] | None = None
+        """Told of each connection of which nothing is kept any more."""
         self._halves: dict[Key, Half] = {}
         # Heaps, so that when one conversation ends does not depend on the others.
         self._lingering: list[tuple[int, int, int, Connection]] = []
@@ -284,7 +326,7 @@ class Conversations:
         now = segment.time_ns
         if now > self._last_ns:
             self._last_ns = now
-        half = self._halves.get((segment.src, segment.sport, segment.dst, segment.dport))
+        half = self._halves.get((segment.src, segment.sport, segment.dst, segment.dport, segment.network))
         if (
             half is None
             or segment.flags & _UNUSUAL
@@ -320,7 +362,7 @@ class Conversations:
         its next byte. first: the first of them; packets: how many there were in all. None, and nothing has
         happened, where they are not exactly next, or anything else is to be seen to before the last of them.
         """
-        half = self._halves.get((first.src, first.sport, first.dst, first.dport))
+        half = self._halves.get(first.key)
         last_ns = max(time_ns for _, time_ns in pieces)
         if half is None or last_ns >= self._due_ns or half.connection.slot is not None:
             return None
@@ -335,6 +377,11 @@ class Conversations:
         conversation.last_ns = max(conversation.last_ns, last_ns)
         self._last_ns = max(self._last_ns, last_ns)
         return Stretch(conversation, half.side, data, last_ns, pieces)
+
+    @property
+    def last_ns(self) -> int:
+        """The latest time (ns) of any packet so far."""
+        return self._last_ns
 
     @property
     def due_ns(self) -> int:
@@ -353,7 +400,7 @@ class Conversations:
         self._last_ns = max(self._last_ns, last_ns)
 
     def find(self, key: Key) -> Half | None:
-        """The sender's half of the conversation that (src, sport, dst, dport) belongs to."""
+        """The sender's half of the conversation that `Segment.key` belongs to."""
         return self._halves.get(key)
 
     def finish(self, end_ns: int | None = None) -> list[Event]:
@@ -383,7 +430,9 @@ class Conversations:
         events: list[Event] = []
         if now >= self._due_ns:
             self._due(now, events)
-            half = self._halves.get((segment.src, segment.sport, segment.dst, segment.dport))
+            half = self._halves.get(segment.key)
+        if half is None and len(self.networks) > 1:
+            half = self._elsewhere(segment)
         if half is not None and segment.flags & SYN and self._is_new(half, segment):
             connection = half.connection
             if half.stream is not None:
@@ -467,10 +516,13 @@ class Conversations:
             first_frame=segment.frame,
             start_ns=segment.time_ns,
             last_ns=segment.time_ns,
+            network=segment.network,
         )
         self.count += 1
-        forth = (segment.src, segment.sport, segment.dst, segment.dport)
-        back = (segment.dst, segment.dport, segment.src, segment.sport)
+        forth = segment.key
+        back = (segment.dst, segment.dport, segment.src, segment.sport, segment.network)
+        if segment.network and len(self.networks) < NETWORKS:
+            self.networks.add(segment.network)
         connection = Connection(conversation, (forth, back))
         own = connection.client if from_client else connection.server
         connection.opener = own
@@ -478,6 +530,32 @@ class Conversations:
         self._halves[back] = own.other
         events.append(Opened(conversation, segment.time_ns))
         return own
+
+    def _elsewhere(self, segment: Segment) -> Half | None:
+        """The sender's half where only the other side was captured so far, and that in another network.
+
+        So it is where one direction is captured without its VLAN tag, or routed between two of them. It is
+        that conversation only where the segment acknowledges exactly what the other side has sent.
+        """
+        if not segment.flags & ACK:
+            return None
+        for network in self.networks:
+            if network == segment.network:
+                continue
+            key = (segment.src, segment.sport, segment.dst, segment.dport, network)
+            half = self._halves.get(key)
+            if half is None or half.stream is None or half.connection.opener is half:
+                continue
+            other = half.other.stream
+            heard = half.stream.isn is not None or half.stream.first_seq is not None
+            if other is None or heard or other.first_seq is None or not other.near(segment.ack, 0):
+                continue
+            connection = half.connection
+            del self._halves[key]
+            self._halves[segment.key] = half
+            connection.keys = (connection.keys[0], segment.key)
+            return half
+        return None
 
     def _is_new(self, half: Half, segment: Segment) -> bool:
         """Whether a SYN or SYN-ACK on known ports begins another connection."""
@@ -594,6 +672,8 @@ class Conversations:
         # No longer a circle: it is gone at once, and need not wait for the garbage collector.
         for half in (connection.client, connection.server):
             del half.other, half.connection
+        if self.forgotten is not None:
+            self.forgotten(connection)
 
 
 def read(capture: Capture) -> Iterator[Event]:

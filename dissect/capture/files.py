@@ -11,7 +11,9 @@ file from which nothing at all can be had raises, with the same one line.
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 import struct
 import sys
 from collections import Counter
@@ -47,6 +49,7 @@ MAX_INTERFACES: Final = 1 << 16
 """Interfaces kept for one section of a pcapng file."""
 
 _CHUNK: Final = 256 << 10
+_AGAIN: Final = 4096  # bytes that are read at once where a record is read again: nearly all are smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,69 @@ class Run:
         )
 
 
+@dataclass(slots=True)
+class Layout:
+    """Where the next records of a capture lie, and how they are to be read; for `swift`.
+
+    buffer, position: the next record begins there; base: the file offset of `buffer[0]`. form: 0 for pcap
+    with the lowest byte first, 1 with the highest, 2 for pcapng. header, limit, linktype, scale: as
+    `_Records` has them. faces: of each interface of a pcapng section its link type, ns a unit, ns of offset,
+    the limit of the upper half of a time, and its number. source: what tells one such layout from another.
+    """
+
+    buffer: bytes
+    position: int
+    base: int
+    form: int
+    header: int
+    limit: int
+    linktype: int
+    scale: int
+    faces: list[tuple[int, int, int, int, int]]
+    source: object
+
+
+class Again:
+    """Reads records of a capture again, by their place in the file; also when the capture has been closed."""
+
+    def __init__(self, file: int, layout: Layout) -> None:
+        self._file = os.dup(file)
+        self._layout = layout
+
+    def same(self, layout: Layout) -> bool:
+        """Whether records of this layout can be read; its interfaces are then known here too."""
+        if layout.source is self._layout.source:
+            self._layout.faces = layout.faces
+            return True
+        return False
+
+    def bytes(self, offset: int, size: int) -> bytes:
+        """What lies there."""
+        return os.pread(self._file, size, offset)
+
+    def frame(self, offset: int, number: int) -> Frame:
+        """The record at an offset, whose number is known; it was read before, so it is sound."""
+        layout = self._layout
+        head = self.bytes(offset, _AGAIN)
+        if layout.form == 2:
+            _kind, _size, which, high, low, captured, length = struct.unpack_from("<7I", head)
+            linktype, scale, offset_ns, _limit, interface = layout.faces[which]
+            time_ns, start = (high << 32 | low) * scale + offset_ns, 28
+        else:
+            order = "<>"[layout.form]
+            seconds, fraction, captured, length = struct.unpack_from(order + "4I", head)
+            time_ns, start = seconds * 1_000_000_000 + fraction * layout.scale, layout.header
+            linktype, interface = layout.linktype, 0
+        data = head[start : start + captured]
+        if len(data) < captured:
+            data = self.bytes(offset + start, captured)
+        return Frame(number, offset, time_ns, linktype, data, max(length, captured), interface)
+
+    def close(self) -> None:
+        """Nothing is read again."""
+        os.close(self._file)
+
+
 class _Section:
     """A section of a pcapng file: its byte order, and its interfaces (None for one that is unusable).
 
@@ -260,7 +326,7 @@ class _Source:
         missing = size - self.left
         if missing <= 0:
             return True
-        parts = [self.buffer[self.position :]]
+        parts = [self.buffer[self.position :]] if self.left else []
         self.base += self.position
         self.position = 0
         while missing > 0 and not self.stopped:
@@ -517,10 +583,80 @@ class Capture:
         return run
 
     def _account(self, run: Run) -> None:
-        self.frames += len(run)
-        low, high = int(run.times.min()), int(run.times.max())
+        self._counted(len(run), int(run.times.min()), int(run.times.max()))
+
+    def _counted(self, count: int, low: int, high: int) -> None:
+        self.frames += count
         self.first_ns = low if self.first_ns is None else min(self.first_ns, low)
         self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
+
+    # -- for `swift`
+
+    @property
+    def readable_again(self) -> bool:
+        """Whether what was read can be read again: a file of its own on a disk, and not compressed."""
+        if not self._owned or self.compression is not None or not isinstance(self._stream, io.FileIO):
+            return False
+        return stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
+
+    def layout(self) -> Layout | None:
+        """How the next records are to be read; None where the iterator must read the next one."""
+        source, records, section = self._source, self._records, self._section
+        faces: list[tuple[int, int, int, int, int]] = []
+        if records is not None:
+            form = "<>".index(records.order)
+            header, limit, linktype, scale = records.header, records.limit, records.linktype, records.scale
+        elif section is not None and section.order == "<" and section.readable:
+            form, header, limit, linktype, scale = 2, 28, MAX_BLOCK, 0, 0
+            for one in section.interfaces:
+                if one is None or one.divide != 1 or abs(one.offset_ns) > 1 << 61:
+                    return None
+                faces.append((one.linktype, one.scale, one.offset_ns, (1 << 30) // one.scale, one.number))
+        else:
+            return None
+        return Layout(
+            source.buffer,
+            source.position,
+            source.base,
+            form,
+            header,
+            limit,
+            linktype,
+            scale,
+            faces,
+            records or section,
+        )
+
+    def again(self, layout: Layout) -> Again:
+        """What reads the records again that are read by this layout; only where `readable_again`."""
+        return Again(self._stream.fileno(), layout)
+
+    def took(self, count: int, position: int, low: int, high: int) -> None:
+        """So many records were taken, up to this place of the buffer; low and high bound their times."""
+        self._source.position = position
+        self._counted(count, low, high)
+
+    def fill(self, size: int) -> bool:
+        """Read on, so that at least `size` unread bytes are here; False where the file ends before.
+
+        A record that only begins in the buffer is completed by itself, so that little is copied.
+        """
+        source = self._source
+        if not source.left:
+            return source.need(1)
+        chunk, source.chunk = source.chunk, 0
+        try:
+            return source.need(size)
+        finally:
+            source.chunk = chunk
+
+    def frame_of(
+        self, which: int, number: int, data: bytes, time_ns: int, length: int, linktype: int, at: int
+    ) -> Frame:
+        """One of the records taken, as a frame: of interface `which` of the section, `at` in the buffer."""
+        section = self._section
+        interface = 0 if section is None else section.first_number + which
+        return Frame(number, self._source.base + at, time_ns, linktype, data, length, interface)
 
     # -- reading
 

@@ -4,8 +4,9 @@
 Headers of the common form are walked with `struct`. Everything unusual - IPv4 options, IPv6 extension
 headers - goes through dpkt, which is imported only then. The tests hold both to the same answers.
 
-Of a packet in a tunnel the innermost addresses count. Networks that use the same addresses, apart only by the
-number of a tunnel or a VLAN, are not told apart.
+Of a packet in a tunnel the innermost addresses count. Networks that use the same addresses are told apart
+by their VLAN tags and the numbers of VXLAN and GENEVE (`Segment.network`), not by what names a path and may
+differ from one direction to the other: labels of MPLS, keys of GRE.
 
 Checksums are not verified: a capture taken on the sending machine has them wrong as a rule (offload).
 """
@@ -42,7 +43,8 @@ class Segment:
     """One TCP segment as captured.
 
     src, dst: addresses as packed bytes (4 or 16). payload: the bytes that were captured; missing: how many
-    more the IP header promises that a snaplen cut off. frame: the frame's number in its file.
+    more the IP header promises that a snaplen cut off. frame: the frame's number in its file. network: by
+    VLAN tags and the numbers of VXLAN and GENEVE, 0 without any; two of them may use the same addresses.
     """
 
     time_ns: int
@@ -56,6 +58,12 @@ class Segment:
     payload: bytes
     missing: int
     frame: int
+    network: int = 0
+
+    @property
+    def key(self) -> tuple[bytes, int, bytes, int, int]:
+        """What all segments of this sender in this connection have in common."""
+        return (self.src, self.sport, self.dst, self.dport, self.network)
 
     @property
     def sender(self) -> str:
@@ -175,7 +183,7 @@ class Decoder:
 class _Packet:
     """The bytes of a frame, or of a packet put together, and where they came from."""
 
-    __slots__ = ("data", "depth", "fragments", "frame", "frames", "length")
+    __slots__ = ("data", "depth", "fragments", "frame", "frames", "length", "network_number")
 
     def __init__(
         self,
@@ -185,6 +193,7 @@ class _Packet:
         fragments: Fragments | None,
         depth: int = 0,
         frames: int = 1,
+        network_number: int = 0,
     ) -> None:
         self.frame = frame
         self.data = data
@@ -192,6 +201,7 @@ class _Packet:
         self.fragments = fragments
         self.depth = depth
         self.frames = frames
+        self.network_number = network_number
 
     def skipped(self, reason: str) -> Skipped:
         return Skipped(reason, self.frames)
@@ -202,6 +212,8 @@ class _Packet:
         while ethertype in VLAN_TAGS:
             if len(data) < at + 4:
                 return self.skipped("frame ends inside the link header")
+            tag = (data[at] & 15) << 8 | data[at + 1]
+            self.network_number = (self.network_number << 12 | tag) & _NETWORKS
             ethertype = data[at + 2] << 8 | data[at + 3]
             at += 4
         if ethertype == IPV4:
@@ -235,7 +247,7 @@ class _Packet:
         # Total length 0: the sending machine's network card was to fill it in (segmentation offload).
         length = total - header if total else self.length - at - header
         if fragment & 0x3FFF:
-            key = (src, dst, ident, protocol)
+            key = (src, dst, ident, protocol, self.network_number)
             return self._fragment(
                 key, (fragment & 0x1FFF) * 8, fragment & 0x2000 != 0, at + header, length, protocol, src, dst
             )
@@ -269,7 +281,7 @@ class _Packet:
             if fragment & 0xFFF9:
                 if following not in _READ:
                     return self.skipped(_PROTOCOLS.get(following) or f"IP protocol {following}")
-                key = (src, dst, ident, 44)
+                key = (src, dst, ident, 44, self.network_number)
                 size = length - (place + 8 - at - 40)
                 return self._fragment(
                     key, fragment & 0xFFF8, fragment & 1 != 0, place + 8, size, following, src, dst
@@ -291,8 +303,8 @@ class _Packet:
         return self._deeper().ipv4(at) if protocol == 4 else self._deeper().ipv6(at)
 
     def _fragment(
-        self, key: tuple[bytes, bytes, int, int], place: int, more: bool, at: int, length: int, protocol: int,
-        src: bytes, dst: bytes,
+        self, key: tuple[bytes, bytes, int, int, int], place: int, more: bool, at: int, length: int,
+        protocol: int, src: bytes, dst: bytes,
     ) -> Segment | Skipped:  # fmt: skip
         if self.fragments is None:
             return self.skipped("IP fragment")
@@ -302,13 +314,29 @@ class _Packet:
         whole = self.fragments.take(key, place, more, part, length, self.frame)
         if whole is None:
             return HELD
-        packet = _Packet(self.frame, whole.data, whole.length, self.fragments, self.depth, whole.frames)
+        packet = _Packet(
+            self.frame,
+            whole.data,
+            whole.length,
+            self.fragments,
+            self.depth,
+            whole.frames,
+            self.network_number,
+        )
         return packet.transport(0, whole.length, protocol, src, dst)
 
     # -- tunnels
 
     def _deeper(self) -> _Packet:
-        return _Packet(self.frame, self.data, self.length, self.fragments, self.depth + 1, self.frames)
+        return _Packet(
+            self.frame,
+            self.data,
+            self.length,
+            self.fragments,
+            self.depth + 1,
+            self.frames,
+            self.network_number,
+        )
 
     def _inner(self, at: int, ethertype: int) -> Segment | Skipped:
         if self.depth >= DEPTH:
@@ -385,9 +413,13 @@ class _Packet:
         if len(data) < at + 16:
             return self.skipped("UDP")
         port = data[at + 2] << 8 | data[at + 3]
+        # RFC 7348 and RFC 8926 have the 24 bits of the network at the same place.
+        number = 1 << 24 | int.from_bytes(data[at + 12 : at + 15], "big")
         if port in TUNNEL_PORTS[:2] and data[at + 8] & 0x08:
+            self.network_number = number
             return self._ethernet(at + 16)
         if port == TUNNEL_PORTS[2] and data[at + 8] >> 6 == 0:
+            self.network_number = number
             return self._inner(at + 16 + 4 * (data[at + 8] & 0x3F), data[at + 10] << 8 | data[at + 11])
         return self.skipped("UDP")
 
@@ -416,6 +448,7 @@ def _tcp(packet: _Packet, at: int, src: bytes, dst: bytes, length: int) -> Segme
         payload,
         length - header - len(payload),
         frame.number,
+        packet.network_number,
     )
 
 
@@ -480,9 +513,11 @@ def _by_dpkt(whole: _Packet, at: int) -> Segment | Skipped:
         payload,
         max(0, length - tcp.off * 4 - len(payload)),
         frame.number,
+        whole.network_number,
     )
 
 
+_NETWORKS: Final = (1 << 62) - 1  # of very many tags, one in the other, the outermost are let go
 _IPV4: Final = struct.Struct(">BxHHHxBxx4s4s")
 _IPV6: Final = struct.Struct(">BxxxHBx16s16s")
 _FRAGMENT: Final = struct.Struct(">BxHI")

@@ -24,6 +24,7 @@ from dissect.capture.conversations import (
     Passed,
     Reset,
     Stretch,
+    Summed,
 )
 from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise
@@ -175,6 +176,24 @@ class Dissector:
         self._past_version: Side | None = None
         self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
+
+    @classmethod
+    def of_whole(cls, event: Summed) -> Dissector:
+        """One to which a whole conversation was told at once, ready for its verdict."""
+        self = cls(event.conversation)
+        self.established_ns = event.conversation.established_ns
+        self.first_speaker = event.first
+        for side, told in ((Side.CLIENT, event.client), (Side.SERVER, event.server)):
+            facts = self.facts[side]
+            facts.first_ns, facts.sent, facts.closed_ns = told.first_ns, told.sent, told.closed_ns
+            if told.sent_first:
+                facts.marks.append((told.first_ns, told.sent_first))
+            facts.marks.append((told.last_ns, told.sent))
+            self._heads[side] += told.head
+            self._answers[side] = recognise(told.head)
+        self._decide(ended=False)
+        self.end_ns, self.open = event.time_ns, event.open
+        return self
 
     # --- events in
 

@@ -17,6 +17,7 @@ from dissect.capture.conversations import (
     Opened,
     Passed,
     Reset,
+    Summed,
 )
 from dissect.dissection.dissector import Dissector
 from dissect.dissection.order import Order, chronological
@@ -87,6 +88,20 @@ def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told |
     return _read(events, True, only, in_turn=True)
 
 
+def _whole(event: Summed) -> Dissected:
+    """The answer for a conversation that was told at once."""
+    dissector = Dissector.of_whole(event)
+    closed = ((Side.CLIENT, event.client.closed_ns), (Side.SERVER, event.server.closed_ns))
+    return Dissected(
+        event.conversation,
+        judge(dissector),
+        endings=[Ending(side, "close", ns) for side, ns in closed if ns is not None],
+        established_ns=dissector.established_ns,
+        end_ns=event.time_ns,
+        open=event.open,
+    )
+
+
 def _read(
     events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool
 ) -> Iterator[Told | Dissected]:
@@ -95,6 +110,9 @@ def _read(
         conversation = event.conversation
         if only is not None and conversation.index != only:
             conversation.aside = True
+            continue
+        if isinstance(event, Summed):
+            yield _whole(event)
             continue
         if isinstance(event, Opened):
             dissector = Dissector(conversation)

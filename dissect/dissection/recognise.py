@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from dissect.rfb.session import recognise as recognise_rfb
 from dissect.spice.session import recognise as recognise_spice
-from dissect.stream.recognition import No, NotYet, Recognition, Yes, magic
+from dissect.stream.recognition import (
+    AT_ONCE,
+    BY_FIVE,
+    BY_LINES,
+    HEAD,
+    NOT_HERE,
+    No,
+    NotYet,
+    Recognition,
+    Yes,
+    magic,
+)
 from dissect.stream.text import quoted
 
-ENOUGH = 2048
+ENOUGH = HEAD
 """Bytes after which no recogniser asks for more."""
 
 PROTOCOLS = ("rfb", "spice", "tls", "websocket", "http", "ssh")
@@ -79,6 +90,21 @@ RECOGNISERS = {
     "http": recognise_http,
     "ssh": recognise_ssh,
 }
+
+
+def first_bytes() -> bytes:
+    """What each of the 256 first bytes says of a side, as `stream.recognition` has it; for `swift`."""
+    return bytes(_first_byte(bytes([byte])) for byte in range(256))
+
+
+def _first_byte(byte: bytes) -> int:
+    maybe = {name for name, recogniser in RECOGNISERS.items() if not isinstance(recogniser(byte), No)}
+    if not maybe:
+        return AT_ONCE
+    if maybe == {"http"}:
+        return BY_LINES
+    # TLS is named by five bytes, SSH by four.
+    return BY_FIVE if maybe <= {"tls", "ssh"} else NOT_HERE
 
 
 def recognise(data: bytes, *, ended: bool = False) -> Recognition:

@@ -41,8 +41,8 @@ AT_ONCE: Final = 0
 """Foreign, whatever follows."""
 NOT_HERE: Final = 1
 """It may be of interest, or more than a few bytes are needed."""
-BY_EIGHT: Final = 2
-"""Foreign, and named by its first eight bytes."""
+BY_FIVE: Final = 2
+"""Foreign, and named by its first five bytes."""
 BY_LINES: Final = 3
 """Foreign, and named by its lines up to the first empty one, or by `HEAD` bytes."""
 

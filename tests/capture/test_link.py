@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -29,16 +30,25 @@ def want(src: bytes = A4, dst: bytes = B4, payload: bytes = b"payload", missing:
 W4, W6 = want(), want(A6, B6)
 
 
+def within(segment: Segment, network: int) -> Segment:
+    """The same in a network of its own."""
+    return replace(segment, network=network)
+
+
 @pytest.mark.parametrize(
     ("linktype", "data", "expected"),
     [
         (1, MACS + b"\x08\x00" + TCP4, W4),
         (1, MACS + b"\x86\xdd" + TCP6, W6),
-        (1, MACS + b"\x81\x00\x00\x05\x08\x00" + TCP4, W4),
-        (1, MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06\x86\xdd" + TCP6, W6),
-        (1, MACS + b"\x91\x00\x00\x05\x92\x00\x00\x05\x81\x00\x00\x06\x08\x00" + TCP4, W4),
+        (1, MACS + b"\x81\x00\x00\x05\x08\x00" + TCP4, within(W4, 5)),
+        (1, MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06\x86\xdd" + TCP6, within(W6, 5 << 12 | 6)),
+        (
+            1,
+            MACS + b"\x91\x00\x00\x05\x92\x00\x00\x05\x81\x00\x00\x06\x08\x00" + TCP4,
+            within(W4, 5 << 24 | 5 << 12 | 6),
+        ),
         (113, bytes(14) + b"\x08\x00" + TCP4, W4),
-        (113, bytes(14) + b"\x81\x00\x00\x07\x86\xdd" + TCP6, W6),
+        (113, bytes(14) + b"\x81\x00\x00\x07\x86\xdd" + TCP6, within(W6, 7)),
         (276, b"\x08\x00" + bytes(18) + TCP4, W4),
         (276, b"\x86\xdd" + bytes(18) + TCP6, W6),
         (0, b"\x02\0\0\0" + TCP4, W4),
@@ -285,6 +295,7 @@ def udp(port: int, payload: bytes) -> bytes:
 ETHERNET4 = MACS + b"\x08\x00" + TCP4
 ETHERNET6 = MACS + b"\x81\x00\x00\x05\x86\xdd" + TCP6
 VXLAN = b"\x08\0\0\0\0\0\x2a\0"
+VNI = 1 << 24 | 0x2A  # a number of VXLAN or GENEVE, and no VLAN
 
 TUNNELS = {
     "MPLS": (1, MACS + b"\x88\x47" + b"\0\1\0\x40" + b"\0\2\1\x40" + TCP4, W4),
@@ -292,7 +303,7 @@ TUNNELS = {
     "Ethernet over MPLS": (1, MACS + b"\x88\x47" + b"\0\2\1\x40" + bytes(4) + ETHERNET4, W4),
     "PPPoE": (1, MACS + b"\x88\x64" + b"\x11\0\0\1" + b"\0\x31\0\x21" + TCP4, W4),
     "PPPoE with IPv6, in a VLAN": (
-        1, MACS + b"\x81\0\0\5\x88\x64" + b"\x11\0\0\1\0\x31\0\x57" + TCP6, W6,
+        1, MACS + b"\x81\0\0\5\x88\x64" + b"\x11\0\0\1\0\x31\0\x57" + TCP6, within(W6, 5),
     ),
     "PPPoE, protocol number of one byte": (1, MACS + b"\x88\x64\x11\0\0\1\0\x30\x21" + TCP4, W4),
     "IP in IP": (101, ip4(4, TCP4), W4),
@@ -301,7 +312,7 @@ TUNNELS = {
     "IPv6 in IPv6": (101, ip6(41, TCP6), W6),
     "GRE": (101, ip4(47, b"\0\0\x08\x00" + TCP4), W4),
     "GRE with key, checksum and number": (101, ip4(47, b"\xb0\0\x86\xdd" + bytes(12) + TCP6), W6),
-    "GRE with Ethernet": (101, ip4(47, b"\x20\0\x65\x58" + bytes(4) + ETHERNET6), W6),
+    "GRE with Ethernet": (101, ip4(47, b"\x20\0\x65\x58" + bytes(4) + ETHERNET6), within(W6, 5)),
     "GRE with MPLS": (101, ip4(47, b"\0\0\x88\x47" + b"\0\2\1\x40" + TCP4), W4),
     "ERSPAN I": (101, ip4(47, b"\0\0\x88\xbe" + ETHERNET4), W4),
     "ERSPAN II": (101, ip4(47, b"\x10\0\x88\xbe" + bytes(4) + bytes(8) + ETHERNET4), W4),
@@ -309,11 +320,17 @@ TUNNELS = {
     "ERSPAN III with a platform's own": (
         101, ip4(47, b"\x10\0\x22\xeb" + bytes(4) + bytes(11) + b"\1" + bytes(8) + ETHERNET4), W4,
     ),
-    "VXLAN": (101, ip4(17, udp(4789, VXLAN + ETHERNET4)), W4),
-    "VXLAN on Linux's port, over IPv6": (101, ip6(17, udp(8472, VXLAN + ETHERNET6)), W6),
-    "GENEVE": (101, ip4(17, udp(6081, b"\0\0\x65\x58" + bytes(4) + ETHERNET4)), W4),
-    "GENEVE with options and IP": (101, ip4(17, udp(6081, b"\2\0\x86\xdd" + bytes(4) + bytes(8) + TCP6)), W6),
-    "VXLAN in GRE in IPv6": (101, ip6(47, b"\0\0\x08\0" + ip4(17, udp(4789, VXLAN + ETHERNET6))), W6),
+    "VXLAN": (101, ip4(17, udp(4789, VXLAN + ETHERNET4)), within(W4, VNI)),
+    "VXLAN on Linux's port, over IPv6": (
+        101, ip6(17, udp(8472, VXLAN + ETHERNET6)), within(W6, VNI << 12 | 5),
+    ),
+    "GENEVE": (101, ip4(17, udp(6081, b"\0\0\x65\x58\0\0\x2a\0" + ETHERNET4)), within(W4, VNI)),
+    "GENEVE with options and IP": (
+        101, ip4(17, udp(6081, b"\2\0\x86\xdd\0\0\x2a\0" + bytes(8) + TCP6)), within(W6, VNI),
+    ),
+    "VXLAN in GRE in IPv6": (
+        101, ip6(47, b"\0\0\x08\0" + ip4(17, udp(4789, VXLAN + ETHERNET6))), within(W6, VNI << 12 | 5),
+    ),
 }  # fmt: skip
 
 
@@ -418,4 +435,4 @@ def test_fragments_of_ipv6() -> None:
 
 
 def test_a_tunnel_in_fragments() -> None:
-    assert put_together(pieces(ip4(17, udp(4789, VXLAN + ETHERNET4)), 48)) == ([W4], {})
+    assert put_together(pieces(ip4(17, udp(4789, VXLAN + ETHERNET4)), 48)) == ([within(W4, VNI)], {})

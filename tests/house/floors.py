@@ -19,6 +19,7 @@ FLOORS = [
     {"replay", "timing"},
     {"report"},
     {"lab", "firstbyte"},
+    {"check"},
     {"app"},
 ]
 """From the ground up; a room imports from the floors below its own, not from its neighbours."""
@@ -41,12 +42,15 @@ LIBRARIES = {
     "pyarrow": ("dissect.timing.results", "dissect.firstbyte.tables", "dissect.app.scanning"),
     "pandas": ("dissect.firstbyte.tables",),
     "polars": ("dissect.firstbyte.tables",),
+    "numba": ("dissect.capture.kernels",),
     "numpy": (
         "dissect.timing",
         "dissect.rfb.pixels",
         "dissect.spice.pixels",
         "dissect.capture.bulk",
         "dissect.capture.files",
+        "dissect.capture.kernels",
+        "dissect.capture.swift",
     ),
     "fsspec": ("dissect.app.scanning",),
     "PIL": (
@@ -56,6 +60,7 @@ LIBRARIES = {
     ),  # JPEG and PNG rectangles, and the pictures that are written
     "cryptography": ("dissect.replay", "dissect.lab"),
     "tomli_w": ("dissect.lab.collection",),
+    "pytest": ("dissect.check.pytest_plugin",),
 }
 """What is not of the standard library, and the rooms or modules that may import it."""
 

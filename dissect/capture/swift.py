@@ -1,0 +1,546 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The swift way from a large capture to the events of its conversations: `kernels` does what is common.
+
+For who wants verdicts alone (`Conversation.aside`) of files that lie on a disk as they are. A conversation
+that opens, speaks something foreign on both sides, and closes without anything odd, never becomes an object
+before its end: it is told in one event, `Summed`. All that is odd in any way wakes it: its first packets are
+read again from the file, what passed is told as `Passed`, and from there on it goes the ordinary way (`bulk`
+and `conversations`), packet by packet. So the answers are those of the ordinary way; the tests hold that.
+
+Memory: 700 bytes for each conversation that lives or ended in the last minute of capture time, in arrays that
+grow in steps, and what `conversations` keeps for those that are awake.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import numpy as np
+
+from dissect.capture import kernels as k
+from dissect.capture.bulk import Bulk
+from dissect.capture.conversations import (
+    Connection,
+    Conversation,
+    Conversations,
+    Event,
+    Half,
+    Key,
+    Passed,
+    Summary,
+    Summed,
+)
+from dissect.capture.files import Again, Capture, Frame
+from dissect.capture.link import RST, SYN, Segment, decode, endpoint
+from dissect.stream import Side
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers: TypeAlias = npt.NDArray[Any]
+
+READ_AHEAD: Final = 4 << 20
+"""Bytes that are read from a file at once: few enough to stay in the processor's cache."""
+
+LEAST: Final = 512
+MOST: Final = 16384
+"""Records taken at once, at least and at most: a conversation cannot fall asleep in the midst of them."""
+
+TODO: Final = 4096
+SLOTS: Final = 4096
+"""Conversations that there is room for at first."""
+
+
+class Swift(Bulk):
+    """Reads captures into `conversations`, one after the other; each must be `Capture.readable_again`."""
+
+    def __init__(self, conversations: Conversations, firsts: bytes, share: tuple[int, int] = (0, 1)) -> None:
+        """firsts: what each first byte of a side says, see `stream.recognition`. share: as for `Bulk`."""
+        super().__init__(conversations, share)
+        self._firsts = np.frombuffer(firsts, np.uint8).astype(np.int64)
+        state = self._state = np.zeros(k.STATES, np.int64)
+        state[k.SHARE], state[k.SHARES] = share
+        state[k.SEED] = int.from_bytes(os.urandom(4), "big") >> 1
+        state[k.LATEST] = k.NEVER
+        self._slots = np.zeros((SLOTS, k.COLUMNS), np.int64)
+        self._table = np.zeros(4 * SLOTS, np.int64)
+        self._free = np.arange(SLOTS - 1, -1, -1, dtype=np.int64)
+        state[k.FREE_COUNT] = SLOTS
+        self._todo = np.zeros((TODO, k.TODO_COLUMNS), np.int64)
+        self._snaps = np.zeros((TODO, k.COLUMNS), np.int64)
+        self._times = np.zeros(MOST, np.int64)
+        self._opens = np.zeros((MOST, 2), np.int64)
+        self._faces = np.zeros((0, 5), np.int64)
+        self._asleep: dict[int, Connection] = {}
+        self._over: list[Connection] = []
+        conversations.forgotten = self._over.append
+        self._began_at = array("q")
+        """For each conversation that began the ordinary way: how many had begun in the kernel by then."""
+        self._again: Again | None = None
+        self._most = LEAST
+
+    # -- captures
+
+    def read(
+        self,
+        capture: Capture,
+        *,
+        keep: Callable[[Frame], bool] | None = None,
+        tick: Callable[[], None] | None = None,
+        more: bool = False,
+    ) -> Iterator[Event]:
+        """As `Bulk.read`. more: another capture follows."""
+        assert keep is None
+        capture.read_ahead(READ_AHEAD)
+        while True:
+            events: list[Event] = []
+            if tick is not None:
+                tick()
+            going = self._step(capture, events)
+            yield from events
+            self._lay_down()
+            self._forget()
+            if not going:
+                break
+        if more:
+            yield from self._wake_all()
+
+    def finish(self, capture: Capture, end_ns: int | None = None) -> Iterator[Event]:
+        """As `Bulk.finish`."""
+        self._decode.finish(capture.skipped)
+        latest = int(self._state[k.LATEST])
+        if latest != k.NEVER:
+            self.conversations.passed(latest)
+        end = self.conversations.last_ns if end_ns is None else end_ns
+        events: list[Event] = []
+        for slot in self._taken(k.YOUNG):
+            snap = self._slots[slot].tolist()
+            if snap[k.STAGE] == 3:
+                events.append(self._summed(snap, end, still_open=True))
+            else:
+                self._wake(snap, events)
+        for connection in list(self._asleep.values()):
+            self._wake(self._slots[connection.slot].tolist(), events)
+        events += self.conversations.finish(end_ns)
+        events.sort(key=_index)
+        self._close()
+        yield from events
+
+    def _wake_all(self) -> list[Event]:
+        """What is young here goes on the ordinary way, for its first packets cannot be read again later."""
+        events: list[Event] = []
+        for slot in self._taken(k.YOUNG):
+            self._wake(self._slots[slot].tolist(), events)
+            self._slots[slot, k.STATE] = k.AWAKE
+        self._close()
+        return events
+
+    def _taken(self, state: int) -> list[int]:
+        """The slots in this state, in the order in which their conversations began."""
+        found = np.flatnonzero(self._slots[:, k.STATE] == state)
+        found = found[np.argsort(self._slots[found, k.ORDINAL], kind="stable")]
+        return [int(slot) for slot in found]
+
+    def _close(self) -> None:
+        if self._again is not None:
+            self._again.close()
+            self._again = None
+
+    # -- one step
+
+    def _step(self, capture: Capture, events: list[Event]) -> bool:
+        """Take the next records; False at the end of the capture."""
+        layout = capture.layout()
+        if layout is None:
+            return self._odd(capture, events)
+        state = self._state
+        if self._again is None or not self._again.same(layout):
+            events += self._wake_all()
+            self._again = capture.again(layout)
+            self._faces = np.array(layout.faces, np.int64).reshape(-1, 5)
+        elif len(layout.faces) != len(self._faces):
+            self._faces = np.array(layout.faces, np.int64).reshape(-1, 5)
+        state[k.AT : k.SCALE + 1] = (
+            layout.position,
+            capture.frames + 1,
+            layout.base,
+            layout.form,
+            layout.header,
+            layout.limit,
+            layout.linktype,
+            layout.scale,
+        )
+        state[k.MOST] = self._most
+        udp, quiet = int(state[k.UDP]), int(state[k.QUIET])
+        reason = k.step(
+            np.frombuffer(layout.buffer, np.uint8),
+            state,
+            self._faces,
+            self._slots,
+            self._table,
+            self._free,
+            self._todo,
+            self._snaps,
+            self._times,
+            self._opens,
+            self._firsts,
+        )
+        count = int(state[k.ROWS])
+        if count:
+            number = capture.frames + 1
+            capture.took(count, int(state[k.AT]), int(state[k.LOW]), int(state[k.HIGH]))
+            if state[k.UDP] > udp:
+                capture.skipped["UDP"] += int(state[k.UDP]) - udp
+            self.passed += int(state[k.QUIET]) - quiet
+            self._work_off(capture, layout.buffer, number, count, events)
+        match reason:
+            case k.MORE:
+                return capture.fill(int(state[k.NEED])) or self._odd(capture, events)
+            case k.ODD:
+                return self._odd(capture, events)
+            case k.ROOM:
+                self._make_room()
+            case _:
+                pass
+        return True
+
+    def _odd(self, capture: Capture, events: list[Event]) -> bool:
+        """One frame as the capture gives it; False where there is none."""
+        frame = next(capture, None)
+        if frame is None:
+            return False
+        segment = self._decode(frame, capture.skipped)
+        if segment is not None:
+            before = len(events)
+            self._unusual(segment, int(self._state[k.ORD]), events)
+            self._date(events, before, frame.number)
+        return True
+
+    def _work_off(
+        self, capture: Capture, buffer: bytes, number: int, count: int, events: list[Event]
+    ) -> None:
+        """Do what the kernel left to do, in order, with what becomes due by time alone."""
+        state, conversations = self._state, self.conversations
+        opens = self._opens[: int(state[k.OPENS])]
+        self.began += opens[:, 0].tolist()
+        if opens[:, 1].any():
+            conversations.networks.update(opens[:, 1].tolist())
+        times = self._times[:count]
+        last_ns = int(times.max())
+        todo = self._todo[: int(state[k.TODO])].tolist()
+        place = -1  # the row up to which what was due has been seen to
+        for row in todo:
+            index, kind = row[k.T_ROW], row[k.T_KIND]
+            segment: Segment | None = None
+            if kind == k.OTHER:
+                frame = capture.frame_of(
+                    row[k.T_INTERFACE],
+                    number + index,
+                    buffer[row[k.T_START] : row[k.T_END]],
+                    row[k.T_TIME],
+                    row[k.T_LENGTH],
+                    row[k.T_LINK],
+                    row[k.T_OFFSET],
+                )
+                segment = self._decode(frame, capture.skipped)
+                if segment is None:
+                    continue
+                times[index] = segment.time_ns
+                last_ns = max(last_ns, segment.time_ns)
+            if conversations.due_ns <= last_ns:
+                until = index + 1 if kind == k.DONE else index
+                self._due(times, place + 1, until, number, events)
+            place = max(place, index - (kind == k.WAKE))
+            before = len(events)
+            if kind == k.DONE:
+                events.append(self._summed(self._snaps[row[k.T_SNAP]].tolist(), row[k.T_TIME]))
+            elif kind == k.WAKE:
+                self._wake(self._snaps[row[k.T_SNAP]].tolist(), events)
+            elif segment is not None:
+                self._unusual(segment, row[k.T_ORD], events)
+            else:
+                self._push_at(_segment(row, buffer, number), row[k.T_ORD], events)
+            self._date(events, before, number + index)
+        if conversations.due_ns <= last_ns:
+            self._due(times, place + 1, count, number, events)
+        if last_ns != k.NEVER:
+            conversations.passed(last_ns)
+        todos = len(todo)
+        if 8 * todos > count:
+            self._most = max(self._most // 2, LEAST)
+        elif 24 * todos < count:
+            self._most = min(self._most * 2, MOST)
+
+    def _due(self, times: Numbers, start: int, stop: int, number: int, events: list[Event]) -> None:
+        """Let end what is due at the packets from `start` to before `stop`, each at its own time."""
+        conversations = self.conversations
+        while start < stop:
+            later = times[start:stop] >= conversations.due_ns
+            at = int(np.argmax(later))
+            if not later[at]:
+                return
+            start += at
+            before = len(events)
+            events += conversations.due(int(times[start]))
+            self._date(events, before, number + start)
+            start += 1
+
+    # -- one segment
+
+    def _push_at(self, segment: Segment, ordinal: int, events: list[Event]) -> None:
+        """Give a segment to `conversations`; `ordinal` conversations had begun in the kernel before it."""
+        conversations = self.conversations
+        key = segment.key
+        if len(conversations.networks) > 1 and conversations.find(key) is None:
+            self._wake_elsewhere(key, events)
+        conversations.count = ordinal + len(self._began_at)
+        events += conversations.push(segment)
+        if conversations.count > ordinal + len(self._began_at):
+            self._began_at.append(ordinal)
+            self.began.append(segment.frame)
+        half = conversations.find(key)
+        if half is not None:
+            self._touched[half.connection] = None
+
+    def _unusual(self, segment: Segment, ordinal: int, events: list[Event]) -> None:
+        """A segment that the kernel has not seen."""
+        state = self._state
+        state[k.LATEST] = max(int(state[k.LATEST]), segment.time_ns)
+        if not self._mine(segment):
+            events += self.conversations.due(segment.time_ns)
+            return
+        packed, side = _packed(segment.key)
+        slot = self._find(packed)
+        if slot >= 0 and self._slots[slot, k.STATE] == k.OVER:
+            again = segment.flags & (SYN | RST) == SYN and self._slots[slot, k.ISN + side] != segment.seq
+            if not again and state[k.LATEST] < self._slots[slot, k.UNTIL]:
+                events += self.conversations.due(segment.time_ns)
+                return
+            k.remove(slot, state, self._slots, self._table, self._free)
+            slot = -1
+        if slot < 0:
+            slot = self._insert(packed)
+        elif self._slots[slot, k.STATE] != k.AWAKE:
+            self._wake(self._slots[slot].tolist(), events)
+        self._slots[slot, k.STATE] = k.AWAKE
+        self._push_at(segment, ordinal, events)
+
+    def _wake_elsewhere(self, key: Key, events: list[Event]) -> None:
+        """Wake what has the same addresses in other networks: this may be its other side."""
+        for network in self.conversations.networks:
+            slot = self._find(_packed((*key[:4], network))[0])
+            if slot >= 0 and self._slots[slot, k.STATE] == k.YOUNG:
+                self._wake(self._slots[slot].tolist(), events)
+                self._slots[slot, k.STATE] = k.AWAKE
+
+    # -- conversations
+
+    def _index_of(self, ordinal: int) -> int:
+        """The number of a conversation that began in the kernel, among all."""
+        return ordinal + bisect_right(self._began_at, ordinal)
+
+    def _wake(self, snap: list[int], events: list[Event]) -> None:
+        """A conversation goes on the ordinary way, from what the kernel knows of it."""
+        if snap[k.STATE] == k.ASLEEP:
+            self._told(self._asleep.pop(snap[k.SLOT]), snap, events)
+            return
+        conversations = self.conversations
+        count, conversations.count = conversations.count, self._index_of(snap[k.ORDINAL])
+        half: Half | None = None
+        for number in range(snap[k.HEADS]):
+            place = k.PLACES + 2 * number
+            half = self._repeat(snap[place], snap[place + 1], events)
+        conversations.count = count
+        assert half is not None
+        self._told(half.connection, snap, events)
+        if snap[k.FIN_NS] or snap[k.FIN_NS + 1]:
+            self._repeat(snap[k.FIN_AT], snap[k.FIN_FRAME], events)
+        self._touched[half.connection] = None
+
+    def _repeat(self, offset: int, number: int, events: list[Event]) -> Half | None:
+        """Read a packet again, and take it the ordinary way."""
+        assert self._again is not None
+        segment = decode(self._again.frame(offset, number))
+        assert isinstance(segment, Segment)
+        events += self.conversations.push(segment)
+        return self.conversations.find(segment.key)
+
+    def _told(self, connection: Connection, snap: list[int], events: list[Event]) -> None:
+        """Bring what `reassembly` knows up to date; what has passed is added to `events`."""
+        connection.slot = None
+        conversation = connection.conversation
+        conversation.packets += snap[k.PACKETS]
+        conversation.last_ns = max(conversation.last_ns, snap[k.LAST])
+        client = _client_of(connection) if snap[k.STATE] == k.ASLEEP else snap[k.CLIENT]
+        halves = ((connection.client, client), (connection.server, 1 - client))
+        for half, side in halves:
+            before, passed = snap[k.BEFORE + side], snap[k.PASSED + side]
+            if not before and not passed:
+                continue
+            assert half.stream is not None
+            half.stream.skip(before + passed)
+            if before:
+                events.append(Passed(conversation, half.side, before, snap[k.BEFORE_NS + side]))
+            if passed:
+                events.append(Passed(conversation, half.side, passed, snap[k.PASSED_NS + side]))
+        for half, side in halves:
+            if snap[k.ACKED + side]:
+                other = half.other.stream
+                assert other is not None
+                other.acked(snap[k.ACKED + side] - 1, snap[k.LAST])
+
+    def _summed(self, snap: list[int], now: int, *, still_open: bool = False) -> Summed:
+        """A conversation as a whole."""
+        assert self._again is not None
+        client = snap[k.CLIENT]
+        ports, network = snap[k.KEY_PORTS], snap[k.KEY_NETWORK]
+        words = snap[k.KEY_WORDS : k.KEY_WORDS + (8 if ports >> 32 else 2)]
+        half = len(words) // 2
+        addresses = [_address(words[:half]), _address(words[half:])]
+        numbers = [ports >> 16 & 0xFFFF, ports & 0xFFFF]
+        ends = [endpoint(address, port) for address, port in zip(addresses, numbers, strict=True)]
+        conversation = Conversation(
+            index=self._index_of(snap[k.ORDINAL]),
+            client=ends[client],
+            server=ends[1 - client],
+            roles_from="syn",
+            roles_because=f"{ends[client]} sent the SYN",
+            mid_stream=False,
+            first_frame=snap[k.FRAME],
+            start_ns=snap[k.START],
+            last_ns=snap[k.LAST],
+            syn_ns=snap[k.START],
+            established_ns=snap[k.ESTABLISHED],
+            packets=snap[k.HEADS] + snap[k.PACKETS] + (snap[k.FIN_NS] != 0 or snap[k.FIN_NS + 1] != 0),
+            end_ns=now,
+            ended_by="capture" if still_open else "fin",
+            aside=True,
+            network=network,
+        )
+        sides = [
+            Summary(
+                self._again.bytes(snap[k.HEAD_AT + side], snap[k.HEAD_SIZE + side]),
+                snap[k.FIRST_NS + side],
+                snap[k.SENT + side],
+                snap[k.DATA_NS + side],
+                snap[k.SENT_BY + side],
+                snap[k.FIN_NS + side] or None,
+            )
+            for side in (client, 1 - client)
+        ]
+        first = Side.CLIENT if snap[k.FIRST] == client else Side.SERVER
+        return Summed(conversation, now, still_open, first, *sides)
+
+    # -- the table
+
+    def _find(self, packed: list[int]) -> int:
+        key = np.array(packed, np.int64)
+        hashed = k.hash_of(key, int(self._state[k.SEED]))
+        return int(k.find(key, hashed, self._slots, self._table))
+
+    def _insert(self, packed: list[int]) -> int:
+        if self._state[k.FREE_COUNT] < 2:
+            self._make_room()
+        key = np.array(packed, np.int64)
+        hashed = k.hash_of(key, int(self._state[k.SEED]))
+        return int(k.insert(key, hashed, self._state, self._slots, self._table, self._free))
+
+    def _lay_down(self) -> None:
+        for connection in self._touched:
+            if not connection.conversation.aside or connection.slot is not None or not connection.quiet:
+                continue
+            if connection.keys[0][4] != connection.keys[1][4]:
+                continue  # each side in a network of its own
+            slot = self._find(_packed(connection.keys[0])[0])
+            if slot < 0:
+                continue
+            row = self._slots[slot]
+            row[k.NEXT :] = 0
+            client = _client_of(connection)
+            for half, side in ((connection.client, client), (connection.server, 1 - client)):
+                assert half.stream is not None
+                row[k.NEXT + side] = half.stream.next_seq
+                row[k.SPOKE + side] = half.stream.position > 0
+            row[k.LAST] = connection.conversation.last_ns
+            row[k.SLOT] = slot
+            row[k.STATE] = k.ASLEEP
+            connection.slot = slot
+            self._asleep[slot] = connection
+        self._touched.clear()
+
+    def _forget(self) -> None:
+        """Free the slots of what `conversations` has forgotten."""
+        for connection in self._over:
+            for key in connection.keys:
+                if self.conversations.find(key) is None:
+                    slot = self._find(_packed(key)[0])
+                    if slot >= 0 and self._slots[slot, k.STATE] == k.AWAKE:
+                        k.remove(slot, self._state, self._slots, self._table, self._free)
+        self._over.clear()
+
+    def _make_room(self) -> None:
+        state = self._state
+        k.sweep(state, self._slots, self._table, self._free)
+        count = len(self._slots)
+        if 4 * state[k.FREE_COUNT] <= count:
+            self._slots = np.concatenate([self._slots, np.zeros((count, k.COLUMNS), np.int64)])
+            free = np.zeros(2 * count, np.int64)
+            known = int(state[k.FREE_COUNT])
+            free[:count] = np.arange(2 * count - 1, count - 1, -1)
+            free[count : count + known] = self._free[:known]
+            self._free = free
+            state[k.FREE_COUNT] += count
+        self._table = np.zeros(4 * len(self._slots), np.int64)
+        k.rebuild(state, self._slots, self._table)
+
+
+def _index(event: Event) -> int:
+    return event.conversation.index
+
+
+def _client_of(connection: Connection) -> int:
+    """Which of the two, the lower (0) or the higher address, the client is."""
+    side = _packed(connection.keys[0])[1]
+    return side if connection.opener.side is Side.CLIENT else 1 - side
+
+
+def _address(words: list[int]) -> bytes:
+    return b"".join(word.to_bytes(4, "big") for word in words)
+
+
+def _packed(key: Key) -> tuple[list[int], int]:
+    """A key as the kernel has it, and which of its two ends the sender is."""
+    src, sport, dst, dport, network = key
+    side = 0 if (src, sport) <= (dst, dport) else 1
+    if side:
+        src, sport, dst, dport = dst, dport, src, sport
+    both = src + dst
+    words = [int.from_bytes(both[at : at + 4], "big") for at in range(0, len(both), 4)]
+    ports = sport << 16 | dport | (len(src) > 4) << 32
+    return [ports, network, *words, *[0] * (8 - len(words))], side
+
+
+def _segment(row: list[int], buffer: bytes, number: int) -> Segment:
+    """A segment as `decode` would give it."""
+    at = row[k.T_ADDRESSES]
+    width = 16 if row[k.T_SIX] else 4
+    start, size, end = row[k.T_PAYLOAD], row[k.T_SIZE], row[k.T_END]
+    payload = buffer[start : min(start + size, end)]
+    return Segment(
+        row[k.T_TIME],
+        buffer[at : at + width],
+        row[k.T_SPORT],
+        buffer[at + width : at + 2 * width],
+        row[k.T_DPORT],
+        row[k.T_SEQ],
+        row[k.T_ACK],
+        row[k.T_FLAGS],
+        payload,
+        size - len(payload),
+        number + row[k.T_ROW],
+        row[k.T_NETWORK],
+    )

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernels do changes no verdict: on real captures and under any disorder, compiled and as Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dissect.capture import Event, kernels, open_capture, swift
+from dissect.capture.conversations import Conversations, Summed
+from dissect.dissection.reading import dissect
+from dissect.dissection.recognise import first_bytes, recognise
+from dissect.stream import Side
+from dissect.stream.recognition import AT_ONCE, BY_FIVE, BY_LINES, NotYet, Yes
+from tests.capture import build
+from tests.capture.test_bulk import HEADS, LINKS, PCAPS, Host, ethernet, interleaved, slowly
+
+ACK, FIN, RST, SYN = build.ACK, build.FIN, build.RST, build.SYN
+FIRSTS = first_bytes()
+
+
+def plain_kernels() -> ModuleType:
+    """The same file as Python runs it where numba is not installed."""
+    spec = importlib.util.spec_from_file_location("plain_kernels", kernels.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    hidden = sys.modules.get("numba")
+    sys.modules["numba"] = None  # type: ignore[assignment]
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules["numba"]
+        if hidden is not None:
+            sys.modules["numba"] = hidden
+    assert not module.COMPILED
+    return module
+
+
+PLAIN = plain_kernels()
+
+
+@pytest.fixture(params=["python", "compiled"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to run the kernels; small steps let conversations fall asleep and wake in a small capture."""
+    if request.param == "compiled":
+        assert kernels.COMPILED, "numba is not installed"
+    else:
+        monkeypatch.setattr(swift, "k", PLAIN)
+    monkeypatch.setattr(swift, "LEAST", 40)
+    monkeypatch.setattr(swift, "MOST", 40)
+    monkeypatch.setattr(swift, "READ_AHEAD", 5000)
+    monkeypatch.setattr(swift, "SLOTS", 4)
+    return str(request.param)
+
+
+class Found:
+    """The verdicts of a capture, how many packets were passed over, conversations told as a whole."""
+
+    def __init__(self, path: Path, share: tuple[int, int] = (0, 1)) -> None:
+        self.swift = swift.Swift(Conversations(), FIRSTS, share)
+        self.whole = 0
+        with open_capture(path) as self.capture:
+            assert self.capture.readable_again
+            self.verdicts = [
+                json.dumps(one.verdict.to_json("")) for one in dissect(self._events(), records=False)
+            ]
+        self.passed = self.swift.passed
+
+    def _events(self) -> Iterator[Event]:
+        for event in self.swift.read(self.capture):
+            self.whole += isinstance(event, Summed)
+            yield event
+        for event in self.swift.finish(self.capture, self.capture.end_ns):
+            self.whole += isinstance(event, Summed)
+            yield event
+
+
+def same(data: bytes, folder: Path) -> Found:
+    """The swift way and the slow one agree on the verdicts and on everything the capture says."""
+    path = folder / "x"
+    path.write_bytes(data)
+    found = Found(path)
+    slow = open_capture(io.BytesIO(data), str(path))
+    assert found.verdicts == slowly(slow)
+    quick = found.capture
+    assert quick.skipped == slow.skipped
+    assert quick.problems == slow.problems
+    assert (quick.frames, quick.first_ns, quick.end_ns) == (slow.frames, slow.first_ns, slow.end_ns)
+    assert quick.offset == slow.offset
+    return found
+
+
+def test_the_recordings(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swift, "LEAST", 2)
+    monkeypatch.setattr(swift, "MOST", 2)
+    found = [same(path.read_bytes(), tmp_path) for path in PCAPS]
+    assert len(found) > 20
+    assert sum(one.passed for one in found) > 300
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_disorder(seed: int, way: str, tmp_path: Path) -> None:
+    packets = interleaved(seed, 24 if way == "compiled" else 12)
+    found = same(build.pcap(packets, nano=True), tmp_path)
+    assert found.passed > 0
+    assert found.whole > 0 or seed in (3, 7)
+    if seed < 2:
+        same(build.pcap(packets, nano=True, order=">", snaplen=60), tmp_path)
+
+
+def ip4(protocol: int, size: int) -> bytes:
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + size, 0, 0, 64, protocol, 0)
+    return head + b"\1\2\3\4" + b"\5\6\7\x08"
+
+
+@pytest.mark.parametrize("linktype", [1, 113, 276, 0])
+def test_link_layers_and_tags(linktype: int, way: str, tmp_path: Path) -> None:
+    frames = []
+    for number, (time, packet) in enumerate(interleaved(3, 8)):
+        frame = LINKS[linktype](packet)
+        if linktype == 1:
+            frame = ethernet(packet, tags=sum(packet[12:20] if packet[0] == 0x45 else packet[8:40]) % 4)
+            frame += bytes(max(0, 60 - len(frame)))
+        frames.append((time, frame))
+        if linktype == 1:
+            match number % 16:
+                case 3:
+                    frames.append((time, bytes(12) + b"\x08\x06" + bytes(46)))
+                case 5:
+                    frames.append((time, frame[: number % 60]))
+                case 7:
+                    udp = struct.pack(">HHHH", 53, 53 if number % 3 else 4789, 12, 0) + b"abcd"
+                    head = struct.pack(
+                        ">BBHHHBBH4s4s", 0x45, 0, 32, 0, 0, 64, 17, 0, b"\1\2\3\4", b"\5\6\7\x08"
+                    )
+                    frames.append((time, ethernet(head + udp)))
+                case 9:
+                    head = struct.pack(
+                        ">BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 1, 0, b"\1\2\3\4", b"\5\6\7\x08"
+                    )
+                    frames.append((time, ethernet(head + bytes(8))))
+                case 11 if packet[0] == 0x45:  # an IPv4 header with options
+                    longer = b"\x46\0" + struct.pack(">H", len(packet) + 4) + packet[4:20]
+                    frames[-1] = (time, ethernet(longer + b"\1\1\1\0" + packet[20:]))
+                case _:
+                    pass
+    found = same(build.pcap(frames, nano=True, linktype=linktype), tmp_path)
+    assert found.passed > 0 or linktype == 0
+
+
+def test_pcapng_with_strange_blocks(way: str, tmp_path: Path) -> None:
+    data = build.shb() + build.idb(linktype=101, resolution=9) + build.idb(linktype=1, resolution=6)
+    for number, (time, packet) in enumerate(interleaved(6, 12)):
+        if number == 300:
+            data += build.shb() + build.idb(linktype=101) + build.idb(linktype=1, resolution=9)
+        if number % 90 == 0:
+            data += build.block(11, b"other")
+        if number == 200:
+            data += build.block(6, struct.pack("<IIIII", 0, 0, 0, 4, 4) + b"abcd", trailer=7)
+        which = number // 3 % 2
+        nano = which == (number >= 300)
+        data += build.epb(
+            time if nano else time // 1000, ethernet(packet) if which else packet, interface=which
+        )
+    assert same(data, tmp_path).passed > 0
+    same(data[:-7], tmp_path)
+    same(data + struct.pack("<II", 6, 10) + bytes(20), tmp_path)
+
+
+def test_a_damaged_pcap_is_used_up_to_the_damage(way: str, tmp_path: Path) -> None:
+    packets = interleaved(7, 8)
+    data = build.pcap(packets, nano=True)
+    half = 24 + sum(16 + len(packet) for _, packet in packets[:200])
+    same(data[:half] + struct.pack("<IIII", 0, 0, 1 << 30, 1 << 30) + data[half:], tmp_path)
+    same(data[:-1], tmp_path)
+
+
+def whole(number: int, client: bytes, server: bytes) -> Host:
+    """A conversation without anything odd."""
+    import random
+
+    host = Host(number, random.Random(number))
+    host.opens()
+    host.send(Side.CLIENT, ACK, client)
+    host.send(Side.SERVER, ACK, server)
+    for _ in range(20):
+        host.send(Side.SERVER, ACK, bytes(1000))
+        host.send(Side.CLIENT, ACK)
+    return host
+
+
+def test_each_kind_of_end(way: str, tmp_path: Path) -> None:
+    """One FIN and two, with bytes in them or behind them, reset, ports again at once and after a while."""
+    packets: list[tuple[int, bytes]] = []
+    for number, (client, server) in enumerate(list(HEADS.values())[:6] * 4):
+        host = whole(number, client[:1400], server[:1400])
+        first, second = (Side.CLIENT, Side.SERVER) if number % 2 else (Side.SERVER, Side.CLIENT)
+        match number // 6 + number % 3:
+            case 0:
+                host.send(first, FIN | ACK, b"last")
+                host.send(second, ACK)
+                host.send(second, FIN | ACK)
+                host.send(first, ACK)
+                host.now += (number % 2) * 61_000_000_000
+                host.seq = {side: host.seq[side] + 99 for side in Side}
+                host.opens()
+            case 1:
+                host.send(first, FIN | ACK)
+                host.send(second, ACK, b"more")
+                host.send(second, FIN | ACK)
+            case 2:
+                host.send(first, FIN | ACK)
+                host.send(second, RST | ACK)
+            case 3:
+                host.send(first, FIN | ACK)
+                host.packets.append(host.packets[-1])
+                host.send(second, FIN | ACK, b"bye")
+            case _:
+                host.send(first, FIN | ACK)
+        packets += host.packets
+    found = same(build.pcap(sorted(packets), nano=True), tmp_path)
+    assert found.whole >= 4
+
+
+def test_several_captures_are_one(way: str, tmp_path: Path) -> None:
+    packets = interleaved(4, 16)
+    third = len(packets) // 3
+    names = []
+    for number in range(3):
+        path = tmp_path / f"{number}.pcap"
+        path.write_bytes(build.pcap(packets[number * third : (number + 1) * third], nano=True))
+        names.append(path)
+    quick = swift.Swift(Conversations(), FIRSTS)
+
+    def events() -> Iterator[Event]:
+        for path in names:
+            with open_capture(path) as capture:
+                yield from quick.read(capture, more=path is not names[-1])
+        yield from quick.finish(capture, packets[3 * third - 1][0])
+
+    found = [one.verdict for one in dissect(events(), records=False)]
+    whole_file = build.pcap(packets[: 3 * third], nano=True)
+    expected = slowly(open_capture(io.BytesIO(whole_file), "x"))
+    ends = [json.loads(one)["conversation"] for one in expected]
+    assert [one.conversation for one in found] == ends
+    assert [json.dumps(one.to_json("")) for one in found] == expected
+
+
+def test_shares_say_together_what_one_would(way: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(build.pcap(interleaved(5, 20), nano=True))
+    every = Found(path)
+    parts = [Found(path, (number, 3)) for number in range(3)]
+    assert sorted(_unnumbered(part.verdicts for part in parts)) == sorted(_unnumbered([every.verdicts]))
+    assert sorted(frame for part in parts for frame in part.swift.began) == sorted(every.swift.began)
+    assert all(part.verdicts for part in parts)
+
+
+def _unnumbered(parts: Iterable[list[str]]) -> list[str]:
+    return [
+        json.dumps({**json.loads(row), "conversation": 0, "reason": ""}) for part in parts for row in part
+    ]
+
+
+def test_first_bytes_are_believed_only_where_recognition_is_certain() -> None:
+    """What the table says of a first byte holds for whatever follows it."""
+    import random
+
+    dice = random.Random(1)
+    for byte in range(256):
+        for size in (1, 2, 3, 4, 5, 100):
+            tails = (b"\x03\x01\x02\x00" + bytes(size), b"SH-2.0-x", b"ET / HTTP/1.1\r\n\r\n")
+            for tail in (dice.randbytes(size), *tails):
+                data = bytes([byte]) + tail
+                answer = recognise(data)
+                known = (
+                    FIRSTS[byte] == AT_ONCE
+                    or (FIRSTS[byte] == BY_FIVE and len(data) >= 5)
+                    or (FIRSTS[byte] == BY_LINES and b"\r\n\r\n" in data)
+                )
+                if known:
+                    assert not isinstance(answer, NotYet)
+                    assert not (isinstance(answer, Yes) and answer.protocol in ("rfb", "spice"))
+    assert {FIRSTS[byte] for byte in b"RFB"[:1] + b"REDQ"[:1]} == {1}
