@@ -7,9 +7,13 @@ they cannot be older than these. Nothing in the built site is fetched from elsew
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -28,6 +32,9 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns: list[str] = []
 nitpicky = False  # the types in signatures are Python's and Scapy's, of which there is no inventory here
+smartquotes = False  # "--json" is not a dash
+
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = f"firstbyte {release}"
@@ -42,3 +49,23 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5d8a", "color-brand-content": "#0b5d8a"},
     "dark_css_variables": {"color-brand-primary": "#6cc0f0", "color-brand-content": "#6cc0f0"},
 }
+
+
+FETCHED = re.compile(
+    r"""<(?:script|img|iframe|source|audio|video|link(?![^>]*rel="(?:canonical|author)"))[^>]*"""
+    r"""(?:src|href)=["'](?:https?:)?//[^"']+|@import[^;]+//[^;]+|url\(["']?(?:https?:)?//[^)]+"""
+)
+"""What a browser would fetch from elsewhere when it shows a page; a link to follow is none."""
+
+
+def look_for_fetches(app: Sphinx, failure: Exception | None) -> None:
+    """Warn, which ends the build, of every page or style that needs something from elsewhere."""
+    for path in Path(app.outdir).rglob("*"):
+        if failure is None and path.suffix in (".html", ".css"):
+            for found in FETCHED.findall(path.read_text("utf-8")):
+                logging.getLogger(__name__).warning(f"{path}: fetched from elsewhere: {found}")
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("build-finished", look_for_fetches)
