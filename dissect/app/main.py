@@ -32,6 +32,7 @@ COMMANDS = {
     "matrix": "clients x servers: trials, times, and who noticed what",
     "plot": "a ladder of one conversation, or the detection times of many",
     "report": "one HTML file to be sent: the answer, the odd ones, ladders, maps, tables to search",
+    "export": "the same packets for Wireshark, with what was found as comments on them",
     "record": "start a client and a server of the lab and record their conversation",
     "peers": "the programs the lab can start, and which of them are installed here",
     "demo": "a tour: the bundled captures, then live programs on loopback",

@@ -8,6 +8,8 @@
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
     bulk           the same events, many packets at once where nobody wants their bytes
+    places         which frame brought which byte
+    annotate       a capture again as it is, with comments on some packets
     write          the way back: pcapng, and made-up TCP packets for bytes from a socket
 
 Typical use:

@@ -6,6 +6,7 @@
     trials         its rows and maps of trials, and of probes
     tables         tables that a page sorts, searches and pages by itself
     ladder         one conversation as a ladder, HTML and SVG; for the report and for notebooks
+    remarks        what was found, as comments on the packets where it happened
     markup         HTML that cannot forget to escape
 
 Captures hold text that strangers chose. Here it becomes markup, so nothing is ever pasted together by hand:

@@ -79,10 +79,11 @@ class Rungs:
         self.verdict = dissected.verdict
         self.most = max(most, LAST + 2)
         self.start_ns = dissected.conversation.start_ns
-        self.first = {side: self._first(side) for side in Side}
         times = [dissected.end_ns, *(ending.time_ns for ending in dissected.endings)]
         times += [record.time_ns for record in dissected.records]
         self.span_ns = max(max(times) - self.start_ns, 0)
+        self.first = {side: first_message(dissected, side) for side in Side}
+        self.reference_ns = {side: reference_ns(dissected, side) for side in Side}
         self.bar_from: dict[Side, int] = {}
         self.rows = self._rows()
 
@@ -107,25 +108,12 @@ class Rungs:
             parts += [", until: ", ", ".join(words for words, occurs in meaning if occurs), "."]
         return "".join(parts)
 
-    def _first(self, side: Side) -> Message | None:
-        """The message with which `side` began."""
-        mine = (one for one in self.dissected.records if isinstance(one, Message) and one.side is side)
-        return min(mine, key=lambda one: one.first_ns, default=None)
-
-    def _reference_ns(self, side: Side) -> int:
-        """When the clock of `side` started, as the verdict has it."""
-        first = self.first[side.other]
-        if first is not None:
-            return first.first_ns
-        established = self.dissected.established_ns
-        return established if established is not None else self.start_ns
-
     def _rows(self) -> list[Rung]:
         rows = [*self._opening(), *self._exchanged(), *self._endings()]
         rows.sort(key=lambda row: row.time_ns)  # stable: each kind keeps its own order
         beginnings: dict[Side, Rung] = {}
         for side in Side:
-            before = [row for row in rows if row.begin_ns <= self._reference_ns(side)]
+            before = [row for row in rows if row.begin_ns <= self.reference_ns[side]]
             heard = self.first[side.other]
             of_first = [row for row in rows if heard is not None and row.record is heard]
             beginnings[side] = (of_first or before[-1:] or rows[:1])[0]
@@ -190,7 +178,7 @@ class Rungs:
         if len(messages) > self.most:
             kept = {*messages[: self.most - LAST], *messages[-LAST:]}
             reactions = {
-                (side, self._reference_ns(side) + seen.ns)
+                (side, self.reference_ns[side] + seen.ns)
                 for side in Side
                 if (seen := self.verdict.detect(side)) is not None and not seen.censored
             }
@@ -263,7 +251,7 @@ class Rungs:
             seen = self.verdict.detect(side)
             if seen is None:
                 continue
-            when = self._reference_ns(side) + seen.ns
+            when = self.reference_ns[side] + seen.ns
             index = self._reaction(rows, side, seen, when)
             call = Rung("call", rows[index].time_ns, rows[index].time_ns, side, seen=seen, stamp="")
             call.title = wording.detection(side, seen)
@@ -300,6 +288,21 @@ class Rungs:
             result.append(row)
             until = max(until, row.time_ns)
         return result
+
+
+def first_message(dissected: Dissected, side: Side) -> Message | None:
+    """The message with which `side` began."""
+    mine = (one for one in dissected.records if isinstance(one, Message) and one.side is side)
+    return min(mine, key=lambda one: one.first_ns, default=None)
+
+
+def reference_ns(dissected: Dissected, side: Side) -> int:
+    """When the clock of `side` started, as the verdict has it."""
+    first = first_message(dissected, side.other)
+    if first is not None:
+        return first.first_ns
+    established = dissected.established_ns
+    return established if established is not None else dissected.conversation.start_ns
 
 
 def date(ns: int) -> str:

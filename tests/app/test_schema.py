@@ -148,6 +148,11 @@ def _report(folder: Path) -> list[Object]:
     return firstbyte("report", "--json", "-o", str(folder / "x.html"), str(folder / "x.pcapng"))
 
 
+def _export(folder: Path) -> list[Object]:
+    write(folder / "x.pcapng", CURE, HANG)
+    return firstbyte("export", "--json", "-o", str(folder / "y.pcapng"), str(folder / "x.pcapng"))
+
+
 MAKERS: dict[str, Callable[[Path], list[Object]]] = {
     "verdict": _verdict,
     "show": _show,
@@ -155,6 +160,7 @@ MAKERS: dict[str, Callable[[Path], list[Object]]] = {
     "render": _render,
     "plot": _plot,
     "report": _report,
+    "export": _export,
     "peers": _peers,
     "schema": _schema,
     "serve": _serve,

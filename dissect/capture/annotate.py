@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A capture again, packet by packet as it is, with comments on some of them.
+
+pcapng is copied block by block: interfaces, their options, names, statistics, secrets and comments stay as
+they are, and so does the byte order. pcap becomes pcapng with one interface, of the same link type and
+resolution.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from dissect.capture.files import (
+    _EPB,
+    _PB,
+    _PCAP_MAGICS,
+    _SECTION_MAGIC,
+    _SHB,
+    _SPB,
+    MAX_BLOCK,
+    Capture,
+    _Source,
+)
+from dissect.capture.packed import MAGIC_SIZE, kind_of
+from dissect.capture.write import _block, _options, _padded
+
+MAX_COMMENT: Final = 4000
+"""Bytes of one comment; what goes beyond is cut off."""
+
+OPT_COMMENT: Final = 1
+
+
+@dataclass(slots=True)
+class Annotated:
+    """What was written: packets, those with a comment of ours, comments; and comments without room.
+
+    A simple packet block has no room for any.
+    """
+
+    packets: int = 0
+    commented: int = 0
+    comments: int = 0
+    homeless: int = 0
+
+
+Keep = Callable[[int], bool]
+
+
+def annotate(
+    source: BinaryIO,
+    name: str,
+    target: BinaryIO,
+    comments: Mapping[int, Sequence[str]],
+    keep: Keep | None = None,
+) -> Annotated:
+    """Copy the capture in `source` (read from its beginning, compressed or not) to `target` as pcapng.
+
+    comments: by the offset of a packet's record in the file, `Frame.offset`. keep: says by that offset which
+    packets are copied; all by default. Copying ends where reading (`open_capture`) ends: at damage behind
+    which nothing can be found. name: as for `open_capture`.
+    """
+    found = Annotated()
+    raw = _Source(source)
+    raw.need(MAGIC_SIZE)
+    kind = kind_of(raw.buffer)
+    if kind is not None:
+        raw.unpack(kind)
+        raw.need(4)
+    if raw.buffer[:4] == _SECTION_MAGIC:
+        for block in _copied(raw, comments, keep, found):
+            target.write(block)
+        return found
+    raw.need(24)
+    head = raw.buffer[:24]
+    source.seek(0)
+    for block in _made(head, Capture(source, name, owned=False), comments, keep, found):
+        target.write(block)
+    return found
+
+
+def _copied(
+    source: _Source, comments: Mapping[int, Sequence[str]], keep: Keep | None, found: Annotated
+) -> Iterator[bytes]:
+    """The blocks of a pcapng file."""
+    order = "<"
+    while source.need(12):
+        start, offset = source.position, source.offset
+        if source.buffer[start : start + 4] == _SECTION_MAGIC:
+            magic = source.buffer[start + 8 : start + 12]
+            if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
+                return
+            order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+        kind, length = struct.unpack_from(order + "II", source.buffer, start)
+        if length < 12 or length > MAX_BLOCK or length % 4 or not source.need(length):
+            return
+        body = source.buffer[source.position + 8 : source.position + length - 4]
+        source.position += length
+        if kind in (_EPB, _PB, _SPB):
+            if keep is not None and not keep(offset):
+                continue
+            body = _with_comments(kind, order, body, comments.get(offset, ()), found)
+        elif kind == _SHB:
+            body = body[:8] + b"\xff" * 8 + body[16:]  # how long the section is, nobody knows any more
+        # The second length is written as the first one is: a reader would stop where they differ.
+        whole = struct.pack(order + "II", kind, len(body) + 12) + body
+        yield whole + struct.pack(order + "I", len(body) + 12)
+
+
+def _with_comments(kind: int, order: str, body: bytes, comments: Sequence[str], found: Annotated) -> bytes:
+    """The body of a packet's block with more comments, before the options that it has."""
+    found.packets += 1
+    if not comments:
+        return body
+    if kind == _SPB:
+        found.homeless += len(comments)
+        return body
+    (captured,) = struct.unpack_from(order + "I", body, 12)
+    end = 20 + (captured + 3 & ~3)
+    if end > len(body):
+        found.homeless += len(comments)
+        return body
+    found.commented += 1
+    found.comments += len(comments)
+    added = b"".join(
+        struct.pack(order + "HH", OPT_COMMENT, len(value)) + _padded(value) for value in map(_cut, comments)
+    )
+    return body[:end] + added + (body[end:] or bytes(4))
+
+
+def _cut(comment: str) -> bytes:
+    data = comment.encode("utf-8", "backslashreplace")
+    return (
+        data
+        if len(data) <= MAX_COMMENT
+        else data[: MAX_COMMENT - 3].decode("utf-8", "ignore").encode() + b"..."
+    )
+
+
+def _made(
+    head: bytes,
+    capture: Capture,
+    comments: Mapping[int, Sequence[str]],
+    keep: Keep | None,
+    found: Annotated,
+) -> Iterator[bytes]:
+    """The blocks that a pcap file comes to."""
+    order, scale, _ = _PCAP_MAGICS[head[:4]]
+    snaplen, network = struct.unpack_from(order + "II", head, 16)
+    section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
+    yield _block(_SHB, section + _options((4, b"firstbyte")))
+    # The upper half of the link type: whether a frame check sequence is at the end of frames, and its words.
+    check = bytes([(network >> 28) * 16]) if network & 0x0400_0000 and network >> 28 < 16 else b""
+    resolution = b"\x09" if scale == 1 else b"\x06"
+    interface = struct.pack("<HHI", network & 0xFFFF, 0, snaplen)
+    yield _block(1, interface + _options((9, resolution), (13, check)))
+    for frame in capture:
+        if keep is not None and not keep(frame.offset):
+            continue
+        units = frame.time_ns // scale
+        body = struct.pack(
+            "<IIIII", 0, units >> 32, units & 0xFFFFFFFF, len(frame.data), frame.length
+        ) + _padded(frame.data)  # fmt: skip
+        yield _block(_EPB, _with_comments(_EPB, "<", body, comments.get(frame.offset, ()), found))
