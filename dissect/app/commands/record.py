@@ -38,6 +38,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--client-args", default="", metavar="WORDS", help="more arguments for the client")
     parser.add_argument("--server-args", default="", metavar="WORDS", help="more arguments for the server")
     parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="where the server listens: a loopback address (default: %(default)s)",
+    )
+    parser.add_argument(
         "--times", type=int, default=1, metavar="N", help="start the client N times, one after the other"
     )
     parser.add_argument(
@@ -119,6 +125,7 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
         client_password=args.client_password,
         client_arguments=shlex.split(args.client_args),
         server_arguments=shlex.split(args.server_args),
+        host=args.host,
         times=args.times,
         run=[shlex.split(command) for command in args.run],
     )
@@ -150,6 +157,8 @@ def _command(recording: Recording, args: Namespace) -> str:
         value = getattr(args, option)
         if value:
             words.append(f"--{option.replace('_', '-')}={value}")
+    if args.host != "127.0.0.1":
+        words.append(f"--host={args.host}")
     if args.times > 1:
         words.append(f"--times={args.times}")
     words += [f"--run={command}" for command in args.run]
