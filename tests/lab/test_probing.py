@@ -335,6 +335,7 @@ def test_a_server_that_drops_its_oldest_is_recognised() -> None:
         prober.STAGGER_S = original
     assert data["bytes_to_detect"] == {"spice": None, "tls": None}
     assert sum(row["alone"] for row in data["trials"]) >= 4
+    assert data["findings"][0]["kind"] == "connection limit"
 
 
 def test_a_server_of_one_thread_is_given_one_trial_at_a_time() -> None:
@@ -428,6 +429,19 @@ def test_qemu_vnc() -> None:
     assert data["greeting_ns"] is not None
     assert data["bytes_to_detect"] == dict.fromkeys(("spice", "tls", "http", "ssh", "zeros", "random"), 12)
     assert set(data["reaction"].values()) == {"close"}
+
+
+@pytest.mark.peer("qemu-vnc")
+def test_the_connection_limit_of_qemu_is_no_reaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the last 32 of those that wait: the others run again, alone, and nothing is noticed."""
+    monkeypatch.setattr(prober, "STAGGER_S", 0.005)  # so that those who are dropped have waited
+    names = ("spice", "tls", "http", "ssh")
+    plan = Plan(deadline_s=0.6, at_once=41, lengths=tuple(range(1, 11)), protocols=names, repeat=1)
+    data = run_peer("qemu-vnc", plan)
+    assert data["bytes_to_detect"] == dict.fromkeys(names, None)
+    assert data["findings"][0]["kind"] == "connection limit"
+    assert "with 41 at a time it closed" in data["findings"][0]["text"]
+    assert sum(row["alone"] for row in data["trials"] if row["phase"] == "table") >= 4
 
 
 @pytest.mark.peer("xtigervnc")

@@ -25,6 +25,7 @@ By = Literal["answer", "error-reply", "close", "reset"]
 NOTICED: tuple[By, ...] = ("error-reply", "close", "reset")
 """The reactions that are a detection."""
 
+MADE_ROOM = "made room"
 LIMIT_QUIET_NS, LIMIT_NEAR_NS = 50 * MS, 20 * MS
 """A close that long after the last byte sent, and that soon after another connection came, is the sign of a
 server that makes room (QEMU's VNC drops the oldest of more than 32)."""
@@ -165,7 +166,7 @@ def _made_room(transcript: Transcript, end: Event) -> str | None:
     if newest is None or newest <= transcript.sent_ns or not transcript.busy:
         return None
     quiet, near = end.ns - transcript.sent_ns, end.ns - newest
-    return "made room" if quiet > LIMIT_QUIET_NS and 0 <= near < LIMIT_NEAR_NS else None
+    return MADE_ROOM if quiet > LIMIT_QUIET_NS and 0 <= near < LIMIT_NEAR_NS else None
 
 
 def _arrival(transcript: Transcript, offset: int) -> int:

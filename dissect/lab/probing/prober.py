@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from dissect.lab.probing import stimuli
 from dissect.lab.probing.judging import (
+    MADE_ROOM,
     Baseline,
     Event,
     Reaction,
@@ -27,13 +28,14 @@ from dissect.lab.probing.judging import (
     spoken,
 )
 from dissect.lab.probing.stimuli import PROTOCOLS, Stimulus
+from dissect.stream.text import plural
 
 SCHEMA = "firstbyte-probe/1"
 CLOCK = "user-monotonic"
 """The clock of all times here: CLOCK_MONOTONIC, read in user space when the event loop hands a byte over."""
 
 SETTLE_S = 0.05
-"""How long a server may take to close after it has reacted, so that its close is seen too."""
+"""`Plan.settle_s`, where nobody says."""
 STAGGER_S = 0.001
 """Pause between two connections, so that a short queue of new ones does not overflow."""
 CONNECT_S = 5.0
@@ -96,6 +98,7 @@ class Plan:
     """What a probe does. deadline_s: how long a reaction may take. at_once: trials at a time, None to choose.
 
     delay_s: pause between the connection and the bytes. repeat: trials, alone, that a time is taken from.
+    settle_s: how long a server may take to close after it has reacted, so that its close is seen too.
     """
 
     deadline_s: float = 2.0
@@ -106,6 +109,7 @@ class Plan:
     seed: int = 0
     repeat: int = 3
     delay_s: float = 0.0
+    settle_s: float = SETTLE_S
 
 
 @dataclass(slots=True)
@@ -334,7 +338,7 @@ class Prober:
                 async with asyncio.timeout(limit + (self.plan.delay_s if data else 0)):
                     await probe.reacted.wait()
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(SETTLE_S):
+                        async with asyncio.timeout(self.plan.settle_s):
                             await probe.over.wait()
             transcript.busy = len(self._open) - 1
             transcript.ended_ns = time.monotonic_ns()
@@ -447,15 +451,28 @@ class Prober:
             again = [
                 (number, wanted[number]) for number, trial in sorted(rows.items()) if trial.reaction.tainted
             ]
+            cut = [number for number, trial in rows.items() if trial.reaction.tainted == MADE_ROOM]
             healthy = await self._healthy()
             if not healthy:
                 self._struck([wanted[number] for number, _ in again])
                 self._revive()
             if again and not self._stopped:
                 await self._serial(again, rows, phase)
+                self._limited([number for number in cut if not rows[number].reaction.noticed])
             elif self._stopped:
                 self.result.not_run += len(again)
         self.result.trials += [rows[number] for number in sorted(rows)]
+
+    def _limited(self, cut: Sequence[int]) -> None:
+        """Note that the server makes room: `cut` are trials that it ended and that alone it leaves be."""
+        if cut:
+            self.result.findings.append(
+                Finding(
+                    "connection limit",
+                    f"with {self.result.at_once} at a time it closed {plural(len(cut), 'connection')} when "
+                    "others came, which is no reaction to what was sent: those ran again alone",
+                )
+            )
 
     def _blacklisted(self, count: int) -> None:
         text = (
