@@ -4,6 +4,7 @@
 # make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them);
 #              one process a core, at most four, each with whole files (PYTEST_ARGS='-n 0': one at a time)
 # make docs    build/docs/index.html, the documentation; a warning is an error
+# make check-peers   the bundled suite against the real programs, whole (make test has a short form of it)
 # make lint    ruff and mypy
 # make format  let ruff rewrite the sources
 # make bench   what start-up costs, as ratios
@@ -63,6 +64,11 @@ peers: $(VENV)/.develops
 .PHONY: test
 test: $(VENV)/.develops peers
 	@$(BIN)/python -m pytest $(AT_ONCE) $(PYTEST_ARGS)
+
+.PHONY: check-peers
+check-peers: $(VENV)/.develops peers
+	@mkdir -p build
+	@$(BIN)/firstbyte check peers --junit build/check-peers.xml $(CHECK_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.develops

@@ -30,6 +30,7 @@ COMMANDS = {
     "serve": "play the recorded server again to a live client, and say what the client did",
     "probe": "what a server speaks, and how many wrong bytes it needs before it reacts",
     "matrix": "clients x servers: trials, times, and who noticed what",
+    "check": "a regression suite against one or more builds: pass, fail, or look here",
     "plot": "a ladder of one conversation, or the detection times of many",
     "report": "one HTML file to be sent: the answer, the odd ones, ladders, maps, tables to search",
     "export": "the same packets for Wireshark, with what was found as comments on them",
