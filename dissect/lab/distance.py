@@ -43,7 +43,7 @@ ANSWER_S: Final = 10.0
 HERE: Final = "/proc/thread-self/ns/net"
 WITHOUT: Final = (
     "round trips need network namespaces of our own: run as root, or where the system allows it as "
-    "unshare --user --map-root-user firstbyte matrix ..."
+    "unshare --user --map-root-user --net firstbyte matrix ..."
 )
 
 CLONE_NEWNET: Final = 0x40000000

@@ -44,7 +44,7 @@ The same command goes on with a run that was interrupted. Every time says its cl
 stamp in a capture (needs CAP_NET_RAW), "user" a relay's reading in user space by the monotonic clock.
 
 --rtt: client and server in two network namespaces of ours, N trials at each delay, and what each time costs
-in round trips and without any. Needs root; nothing of it stays.
+in round trips and without any. Needs root, or unshare --user --map-root-user --net; nothing of it stays.
 """
 
 
@@ -241,9 +241,9 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
     total = len(plan.order())
     left = total - len(done)
     note = "wire and user clock" if wire else "user clock only"
-    note = "over round trips, wire clock" if plan.rtts_ns else note
     if args.clock == "both" and not wire:
         note += " (no privilege to capture)"
+    note = "over round trips, wire clock" if plan.rtts_ns else note
     most = duration(round(left * (plan.deadline_s + 2.0) * 1e9))
     sys.stderr.write(f"{terminal.plural(left, 'trial')} of {total}, {note}: at most {most} or so\n")
     code = PASS
@@ -389,7 +389,7 @@ def _print_lines(rows: Sequence[Row], lines: Sequence[Distances]) -> None:
             own = f"{duration(line.own_ns)} [{duration(line.own_low)}, {duration(line.own_high)}]"
         else:
             slope = ""
-            own = f"{one.hung} without" if one.hung else "too few"
+            own = f"{one.hung} without a time" if one.hung else "too few"
         client, server = one.pair
         table.append(
             [Cell(client, "client"), Cell(server, "server"), one.what, f"{len(one.points)}", slope, own]
@@ -401,7 +401,7 @@ def _print_lines(rows: Sequence[Row], lines: Sequence[Distances]) -> None:
         places = (0, len(measured) // 2, len(measured) * 95 // 100, len(measured) - 1)
         least, middle, most, worst = (duration(measured[place]) for place in places)
         print(
-            f"added {duration(added)}: handshakes took {least} at the least, {middle} at the median, "
+            f"added {added / 1e6:g} ms: handshakes took {least} at the least, {middle} at the median, "
             f"{most} at 95 %, {worst} at the most (n = {len(measured)})"
         )
 
