@@ -212,3 +212,30 @@ def test_every_module_imports_without_the_extras(installed: Environment) -> None
         "for module in pkgutil.walk_packages(dissect.__path__, 'dissect.'):\n"
         "    importlib.import_module(module.name)\n"
     )
+
+
+USER = """
+from dissect import firstbyte as fb
+
+for conversation in fb.open("x.pcapng"):
+    reveal_type(conversation.verdict.server_detect)
+    conversation.nonsense
+"""
+
+
+def test_a_users_program_is_type_checked(installed: Environment, tmp_path: Path) -> None:
+    """The mark for type checkers is found in the room, though the directory above has none."""
+    pytest.importorskip("mypy")
+    (tmp_path / "user.py").write_text(USER)
+    words = ("--strict", "--no-incremental", "--python-executable", installed.directory / "bin/python")
+    answer = subprocess.run(
+        [sys.executable, "-m", "mypy", *words, "user.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line.partition(": ")[2] for line in answer.stdout.splitlines()]
+    assert said[0] == 'note: Revealed type is "dissect.dissection.verdict.Detection | None"', answer.stdout
+    assert said[1].startswith('error: "Conversation" has no attribute "nonsense"')
+    assert len(said) == 3
