@@ -35,7 +35,7 @@ COMPARISON_SCHEMA = "firstbyte-comparison/1"
 
 What = Literal["server noticed", "client noticed", "over for the client", "to ServerInit"]
 """What a figure is of. The first two as in a verdict; "over for the client": from its SYN until it had closed
-or been reset; "to ServerInit": from the connection, of honest pairs."""
+or been reset, of pairs at odds; "to ServerInit": from the connection, of honest pairs."""
 
 WHATS: tuple[What, ...] = get_args(What)
 CUT_OFF = "other side left"
@@ -52,6 +52,8 @@ def observed(rows: Sequence[Row], what: What, clock: Clock) -> list[Observation]
         return [_exact(row, row.server_init_ns[clock]) for row in good if clock in row.server_init_ns]
     over: list[Observation] = []
     for row in good:
+        if row.verdict == "agreed":  # it ends when somebody has had enough
+            continue
         if clock in row.over_ns:
             over.append(_exact(row, row.over_ns[clock]))
         elif any(one.clock == clock for one in row.observations):  # somebody had something to notice

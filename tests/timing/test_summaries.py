@@ -42,7 +42,7 @@ def test_who_is_never_over_is_a_bound() -> None:
     rows = [row(over_ns={"wire": 7 * MS}), row(trial=1, by=None)]
     over = observed(rows, "over for the client", "wire")
     assert [(one.ns, one.exact) for one in over] == [(7 * MS, True), (5_000 * MS, False)]
-    agreed = row(verdict="agreed")
+    agreed = row(verdict="agreed", over_ns={"wire": MS})
     agreed.observations = []
     assert observed([agreed], "over for the client", "wire") == []
     assert observed([row(lost="gone")], "server noticed", "wire") == []
