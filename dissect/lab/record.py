@@ -133,7 +133,7 @@ def record_conversation(
     often the client is started, one after the other, each once the one before is over (what a server does to
     an address that has failed too often shows only then). run: commands that are run meanwhile, one after the
     other, `RUN_AFTER_S` after the first connection, on the server's X display, or the client's if the server
-    has none. Raises the lab's errors, one line each.
+    has none ({client_display} and {client_xauthority} are the client's). Raises the lab's errors.
     """
     with ExitStack() as stack:
         lab = stack.enter_context(Lab()) if lab is None else lab
@@ -168,8 +168,10 @@ def record_conversation(
                 visitor = lab.run(client, running.host, to, password=spoken, arguments=client_arguments)
                 stack.callback(visitor.stop, 0.5)
                 if run:
-                    screen = running if running.display is not None else lab.shared_display()
-                    stack.enter_context(_meanwhile(run, screen, recorder, wanted))
+                    shared = lab.shared_display()
+                    screen = running if running.display is not None else shared
+                    commands = [[_placed(word, shared) for word in command] for command in run]
+                    stack.enter_context(_meanwhile(commands, screen, recorder, wanted))
                 stopped = recorder.wait(
                     deadline_s,
                     connect_s=connect_s,
@@ -209,6 +211,12 @@ def record_conversation(
             server_output=tuple(running.output),
             client_exit=client_exit,
         )
+
+
+def _placed(word: str, display: Running) -> str:
+    """A word of a command with the client's display in it, where it asks for that."""
+    word = word.replace("{client_display}", f":{display.display}")
+    return word.replace("{client_xauthority}", str(display.xauthority))
 
 
 @contextmanager

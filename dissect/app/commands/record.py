@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shlex
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from dissect.app import terminal
@@ -25,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help="a .pcapng file, or a folder for several",
+        help="a .pcapng file (.pcapng.xz: compressed), or a folder for several",
     )
     parser.add_argument(
         "--deadline", type=float, default=10, metavar="SECONDS", help="end of the recording (default: 10)"
@@ -52,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         metavar="COMMAND",
         help="run this meanwhile, 2 s after the first connection, on the server's X display or else the "
-        "client's (may be given several times: one after the other)",
+        "client's, which {client_display} and {client_xauthority} stand for (may be given several times)",
     )
     parser.add_argument(
         "--by",
@@ -113,10 +115,11 @@ def _names(lab: Lab, text: str, role: Role) -> list[str]:
 
 
 def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> None:
+    packed = path.suffix == ".xz"
     recording = record_conversation(
         client,
         server,
-        path,
+        path.with_suffix("") if packed else path,
         args.deadline,
         lab=lab,
         by=By(args.by),
@@ -129,6 +132,10 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
         times=args.times,
         run=[shlex.split(command) for command in args.run],
     )
+    if packed:
+        path.write_bytes(lzma.compress(recording.path.read_bytes()))
+        recording.path.unlink()
+        recording = replace(recording, path=path)
     if recording.failure is not None:
         terminal.complain(recording.failure, source=str(path))
     if args.index:
