@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Draws pictures worth encoding on the X display of the environment; `firstbyte record --run` uses it.
 
-    python -m tests.spice.pixels.draw [--film FRAMES] [--size WxH]
+python -m tests.spice.pixels.draw [--film FRAMES] [--size WxH]
 """
 
 from __future__ import annotations
