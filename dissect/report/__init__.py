@@ -4,6 +4,7 @@
     page           the report: one HTML file with everything in it
     conversations  its rows of conversations, each with a ladder
     trials         its rows and maps of trials, and of probes
+    checks         its rows of a check run
     tables         tables that a page sorts, searches and pages by itself
     ladder         one conversation as a ladder, HTML and SVG; for the report and for notebooks
     remarks        what was found, as comments on the packets where it happened

@@ -17,6 +17,7 @@ from typing import Final
 from urllib.parse import quote
 
 from dissect.report import ladder, trials
+from dissect.report.checks import STATUS_COLUMN, Checks, tiles
 from dissect.report.conversations import COLUMNS, VERDICTS, Conversations
 from dissect.report.markup import Markup, asset, data, tag, text
 from dissect.report.tables import Table
@@ -55,12 +56,13 @@ class Report:
     made: str = ""
     inputs: list[Input] = field(default_factory=list)
     conversations: Conversations = field(default_factory=Conversations)
+    checks: Checks = field(default_factory=Checks)
     runs: list[tuple[str, list[Row]]] = field(default_factory=list)
     probes: list[Probed] = field(default_factory=list)
 
     def answer(self) -> str:
         """The one sentence that the report comes to."""
-        sentences = []
+        sentences = [self.checks.answer()] if self.checks.counted else []
         counted = self.conversations.counted
         if counted:
             sentences.append(_answer(counted))
@@ -72,7 +74,7 @@ class Report:
             sentences.append(f"{plural(len(rows), 'trial')} of {plural(pairs, 'pair')}: {words}")
         if self.probes:
             sentences.append(_probed(self.probes))
-        return "; ".join(sentences) or "Nothing that could be read"
+        return ". ".join(sentences) or "Nothing that could be read"
 
     def html(self) -> str:
         """The file."""
@@ -112,6 +114,8 @@ class Report:
 
     def _tables(self) -> list[Table]:
         found = []
+        if self.checks.table.rows:
+            found.append(self.checks.table)
         if self.conversations.table.rows:
             found.append(self.conversations.table)
         if self.runs:
@@ -125,12 +129,15 @@ class Report:
         parts = [tag("h1", self.answer())]
         if self.title or made:
             parts.append(tag("p", " · ".join(part for part in (self.title, made) if part), class_="small"))
+        if self.checks.counted:
+            parts.append(_check_tiles(self.checks))
         if self.conversations.counted:
             parts.append(_tiles(self.conversations))
         return parts
 
     def _odd(self) -> list[Markup]:
-        odd = sorted(self.conversations.odd, key=lambda one: one.rank)
+        odd = sorted(self.checks.odd, key=lambda one: one.rank)
+        odd += sorted(self.conversations.odd, key=lambda one: one.rank)
         if not odd:
             return []
         items = [
@@ -145,7 +152,7 @@ class Report:
         ]
         more = []
         if len(odd) > MOST_ODD:
-            words = f"… and {len(odd) - MOST_ODD:,} more: choose a verdict above, or sort the table by “odd”."
+            words = f"… and {len(odd) - MOST_ODD:,} more: choose a tile above, or sort a table."
             more.append(tag("p", words, id="more-odd"))
         title = f"{len(odd):,} to look at" if len(odd) > 1 else "One to look at"
         return [tag("section", tag("h2", title), tag("ul", *items, class_="odd"), *more)]
@@ -197,10 +204,13 @@ def link(anchor: str) -> str:
 
 def _answer(counted: Counter[str]) -> str:
     total = counted.total()
-    if counted["agreed"] == total:
-        return "The one conversation agreed" if total == 1 else f"All {total:,} conversations agreed"
+    if counted["agreed"] == total > 1:
+        return f"All {total:,} conversations agreed"
     words = {"wrong-protocol": "spoke the wrong protocol", "silent": "stayed silent",
              "undecided": "cannot be decided", "agreed": "agreed"}  # fmt: skip
+    if total == 1:
+        (only,) = (name for name in VERDICTS if counted[name])
+        return f"The one conversation {words[only]}"
     parts = [f"{counted[name]:,} {words[name]}" for name in VERDICTS if counted[name]]
     return f"Of {plural(total, 'conversation')}, " + ", ".join(parts)
 
@@ -216,30 +226,27 @@ def _probed(probes: Sequence[Probed]) -> str:
 
 
 def _tiles(found: Conversations) -> Markup:
-    tiles = []
-    for name in VERDICTS:
-        number = found.counted[name]
-        content = (tag("b", f"{number:,}"), name.replace("-", " "))
-        if number:
-            tiles.append(
-                tag(
-                    "a",
-                    *content,
-                    href="#table-conversations",
-                    class_=TONES[name],
-                    data_table="conversations",
-                    data_column=ODD_COLUMN,
-                    data_choose=name,
-                )
-            )
-        else:
-            tiles.append(tag("span", *content, class_="tile"))
+    shown = [_tile(found.counted[name], name, TONES[name], "conversations", ODD_COLUMN) for name in VERDICTS]
     for number, words in ((found.with_violations, "with violations"), (found.with_gaps, "with gaps")):
         if number:
-            tiles.append(tag("span", tag("b", f"{number:,}"), words, class_="tile bad"))
+            shown.append(tag("span", tag("b", f"{number:,}"), words, class_="tile bad"))
     return tag(
-        "ul", *(tag("li", tile) for tile in tiles), class_="tiles", aria_label="Conversations by verdict"
+        "ul", *(tag("li", tile) for tile in shown), class_="tiles", aria_label="Conversations by verdict"
     )
+
+
+def _check_tiles(found: Checks) -> Markup:
+    shown = [_tile(number, name, tone, "checks", STATUS_COLUMN) for name, number, tone in tiles(found)]
+    return tag("ul", *(tag("li", tile) for tile in shown), class_="tiles", aria_label="Checks by status")
+
+
+def _tile(number: int, name: str, tone: str, table: str, column: int) -> Markup:
+    """A number with its name; a link to those rows of a table, where there are any."""
+    content = (tag("b", f"{number:,}"), name.replace("-", " "))
+    if not number:
+        return tag("span", *content, class_="tile")
+    where = {"href": f"#table-{table}", "data_table": table, "data_column": str(column), "data_choose": name}
+    return tag("a", *content, class_=tone, **where)
 
 
 def _lines(texts: Sequence[str]) -> list[Markup]:

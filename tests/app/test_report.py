@@ -14,6 +14,7 @@ from dissect.app.labels import labels, programs
 from dissect.stream import Side
 from dissect.timing.results import write_parquet
 from tests.app.captures import CURE, FAST, HANG, write
+from tests.report.test_checks import check
 from tests.timing.test_results import row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,18 @@ def test_captures_and_results_in_one(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == (
         f"Of 3 conversations, 2 spoke the wrong protocol, 1 stayed silent: {target}\n"
     )
+
+
+def test_a_check_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows, target = tmp_path / "check.ndjson", tmp_path / "out.html"
+    rows.write_text("".join(json.dumps(one) + "\n" for one in (check(), check("fail"))) + '{"schema"')
+    found, err = report(capsys, rows, "-o", target)
+    assert (found["checks"], found["answer"]) == (2, "Of 2 checks, 1 fail, 1 pass")
+    assert err.endswith("the row is cut off\n")
+    assert err.count("\n") == 1
+    rows.write_text(json.dumps(check()).replace("check/1", "check/99"))
+    _, err = report(capsys, rows, "-o", target, code=app.UNUSABLE)
+    assert "no check in it (at byte 0: " in err
 
 
 def test_what_cannot_be_read_is_a_line_and_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

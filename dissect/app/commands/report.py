@@ -22,6 +22,9 @@ from dissect.timing.results import ResultsError, is_results, read_probes, read_r
 if TYPE_CHECKING:
     from dissect.report.page import Report
 
+LONGEST_CHECK = 16 << 20
+"""Bytes of one row of a check run at the most."""
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -29,8 +32,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="a capture (- reads one from standard input), or the results of matrix or probe --json: NDJSON, "
-        "Parquet, or a run's folder",
+        help="a capture (- reads one from standard input), or results: of matrix (NDJSON, Parquet, a run's "
+        "folder), of probe --json, of check --json",
     )
     parser.add_argument(
         "-o", "--output", metavar="OUT.html", default="report.html", help="the file (default: %(default)s)"
@@ -72,7 +75,7 @@ def run(args: Namespace) -> int:
         facts = {"path": args.output, "bytes": len(page), "answer": report.answer()}
         facts |= {"inputs": len(report.inputs), "unreadable": len(failures)}
         facts |= {"conversations": counted.total(), "verdicts": dict(counted)}
-        facts["checks"] = 0
+        facts["checks"] = report.checks.counted.total()
         facts |= {"trials": sum(len(rows) for _, rows in report.runs), "probes": len(report.probes)}
         print(json.dumps(facts))
     else:
@@ -127,6 +130,8 @@ def _capture(report: Report, name: str, label: str, progress: terminal.Progress)
 
 
 def _results(report: Report, name: str, label: str) -> tuple[str, list[str]]:
+    if Path(name).is_file() and _is_check(name):
+        return _checks(report, name)
     probes = read_probes(name)
     if probes:
         report.probes += probes
@@ -137,3 +142,27 @@ def _results(report: Report, name: str, label: str) -> tuple[str, list[str]]:
         raise terminal.Unusable(str(error).removeprefix(f"{name}: "), source=name) from None
     report.runs.append((label, rows))
     return terminal.plural(len(rows), "trial"), [line.removeprefix(f"{name}: ") for line in problems]
+
+
+def _is_check(name: str) -> bool:
+    """Whether a file begins with a row of a check run, of whatever version."""
+    with Path(name).open("rb") as file:
+        return b'"firstbyte-check/' in file.read(256)
+
+
+def _checks(report: Report, name: str) -> tuple[str, list[str]]:
+    before = report.checks.counted.total()
+    problems = []
+    offset = 0
+    with Path(name).open("rb") as file:
+        while line := file.readline(LONGEST_CHECK):
+            try:
+                report.checks.add(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                reason = "the row is cut off" if not line.endswith(b"\n") else str(error)
+                problems.append(f"at byte {offset:,}: {reason}")
+            offset += len(line)
+    found = report.checks.counted.total() - before
+    if not found:
+        raise terminal.Unusable(f"no check in it ({problems[0]})", source=name)
+    return terminal.plural(found, "check"), problems
