@@ -153,6 +153,21 @@ def _export(folder: Path) -> list[Object]:
     return firstbyte("export", "--json", "-o", str(folder / "y.pcapng"), str(folder / "x.pcapng"))
 
 
+def _check(folder: Path) -> list[Object]:
+    pytest.importorskip("scipy")
+    write(folder / "x.pcapng", CURE)
+    (folder / "suite.toml").write_text(
+        '[target.new]\nmodel = "SpiceServer"\n[target.old]\nmodel = "SpiceServer"\n'
+        "settings = { judges_after = 16 }\n"
+        '[case.c]\ncapture = "x.pcapng"\ndeadline = 1\nearly_prefix = true\ntimed = true\nruns = 5\n'
+    )
+    suite = ("check", "--json", "-o", str(folder / "kept"), "--no-pictures", str(folder / "suite.toml"))
+    made = firstbyte(*suite, "--record", "--target", "new")
+    made += firstbyte(*suite, "--against", "new", codes=(1,))
+    made += firstbyte(*suite, "--compare", "new,old", "--samples", "5", codes=(1,))
+    return made + firstbyte(*suite, "--list")
+
+
 MAKERS: dict[str, Callable[[Path], list[Object]]] = {
     "verdict": _verdict,
     "show": _show,
@@ -168,6 +183,7 @@ MAKERS: dict[str, Callable[[Path], list[Object]]] = {
     "matrix": _matrix,
     "record": _record,
     "probe": _probe,
+    "check": _check,
 }
 NEEDS = {"record": ("xtigervnc", "vncsnapshot"), "probe": ("xtigervnc",)}
 
