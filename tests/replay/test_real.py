@@ -94,7 +94,10 @@ def entries(server: str, *, agreed: bool) -> list[dict[str, Any]]:
     return [
         entry
         for entry in ENTRIES
-        if entry["server"] == server and right(entry) is agreed and "blacklist" not in entry["file"]
+        if entry["server"] == server
+        and right(entry) is agreed
+        and "blacklist" not in entry["file"]
+        and "-tls" not in entry["file"]  # an encrypted session cannot be said again
     ]
 
 

@@ -68,6 +68,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="print each SPICE session as one timeline of all its channels, and nothing else",
     )
     parser.add_argument(
+        "--typed",
+        action="store_true",
+        help="print what was typed and copied in each VNC session, passwords too, and nothing else",
+    )
+    parser.add_argument(
         "--follow",
         action="store_true",
         help="print each message as it comes, of all conversations, and at the end of a file wait for more, "
@@ -82,6 +87,8 @@ def run(args: Namespace) -> int:
     key = None if args.ticket_key is None else _key(args.ticket_key)
     if args.sessions and args.follow:
         raise terminal.Unusable("--sessions needs the whole capture, and --follow does not wait for it")
+    if args.typed:
+        return _typed(args)
     if args.sessions:
         return _sessions(args, key)
     if args.follow:
@@ -93,6 +100,28 @@ def run(args: Namespace) -> int:
         _decrypt(dissected.records, key)
         _print(dissected, args, first=first)
         first = False
+    return 0
+
+
+def _typed(args: Namespace) -> int:
+    """Print what was typed and copied; 3 where nothing was."""
+    from dissect.rfb.typed import typed
+
+    nothing = True
+    for name, dissected in read_captures([args.capture], only=args.conversation):
+        index, verdict = dissected.conversation.index, dissected.verdict
+        for said in typed(dissected.records):
+            nothing = False
+            if args.json:
+                shown = {"side": said.side, "how": said.how, "time_ns": said.time_ns, "text": said.text}
+                print(json.dumps({"capture": name, "conversation": index, **shown}))
+                continue
+            since = _since(said.time_ns - verdict.start_ns)
+            head = f"conversation {index} {since} {said.side} {said.how}"
+            print(f"{terminal.paint(head, str(said.side))}: {safe(said.text)}")
+    if nothing:
+        terminal.complain("nothing was typed or copied", source=args.capture)
+        return 3
     return 0
 
 
