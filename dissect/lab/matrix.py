@@ -416,7 +416,11 @@ class Matrix:
         elif whole.established_ns is not None:
             row.handshake_ns = whole.established_ns - whole.conversation.start_ns
         for side in hops:
-            self._take(row, _first(folder / f"{side}.pcapng"), "wire", (side,))
+            seen = _first(folder / f"{side}.pcapng")
+            if seen.established_ns is None:
+                row.lost, row.observations = f"the {side}'s end: {seen.verdict.reason}", []
+                return
+            self._take(row, seen, "wire", (side,))
 
     @staticmethod
     def _take(row: Row, found: Dissected, clock: Clock, sides: Sequence[Side]) -> None:

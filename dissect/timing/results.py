@@ -152,7 +152,8 @@ def is_results(path: str | Path) -> bool:
 def read_rows(path: str | Path) -> tuple[list[Row], list[str]]:
     """All rows of a run's folder, an NDJSON or a Parquet file, and a line on each that cannot be used.
 
-    Raises OSError, and ResultsError where there is no row at all.
+    A lost trial that was measured again later is left out. Raises OSError, and ResultsError where there is no
+    row at all.
     """
     path = Path(path)
     if path.is_dir():
@@ -162,7 +163,14 @@ def read_rows(path: str | Path) -> tuple[list[Row], list[str]]:
     rows, problems = _parquet_rows(path) if parquet else _lines(path)
     if not rows:
         raise ResultsError(f"{path}: no row of {SCHEMA}" + (f" ({problems[0]})" if problems else ""))
-    return rows, problems
+    later: set[tuple[object, ...]] = set()
+    kept = []
+    for row in reversed(rows):
+        key = (row.pair, row.trial, row.seed, row.deadline_ns)
+        if row.lost is None or key not in later:
+            kept.append(row)
+        later.add(key)
+    return kept[::-1], problems
 
 
 def _lines(path: Path) -> tuple[list[Row], list[str]]:

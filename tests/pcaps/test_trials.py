@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from dissect.stream import Side
+from dissect.stream.text import duration
 from dissect.timing.results import Row, read_rows
+from dissect.timing.summaries import WHATS, summaries
 
 pytest.importorskip("pyarrow")
+pytest.importorskip("scipy")
 TRIALS = Path(__file__).resolve().parents[2] / "pcaps" / "trials"
 FILES = sorted(path.name for path in TRIALS.glob("*.parquet"))
 LARGEST = 200_000
@@ -74,3 +77,30 @@ def test_what_the_real_programs_do() -> None:
             assert row.verdict == "silent"
             assert not server.exact
             assert not client.exact
+
+
+def test_the_table_of_the_readme_is_what_the_trials_say() -> None:
+    text = (TRIALS.parents[1] / "README.md").read_text("utf-8")
+    rows = [line for line in text.splitlines() if re.match(r"\| \S.* → \S+ \|", line)]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in rows]
+    pairs = {
+        (client, server): cells
+        for names, *cells in lines
+        if names != "client → server"
+        for client in names.split(" → ")[0].split(", ")
+        for server in [names.split(" → ")[1]]
+    }
+    assert len(pairs) == 10
+    found = {one.pair: one for one in summaries(trials("clients-and-servers.parquet"), "wire")}
+    for pair, cells in pairs.items():
+        figures = {figure.what: figure for figure in found[pair].figures}
+        for what, cell in zip(WHATS[:3], cells, strict=True):
+            figure = figures[what]
+            middle = figure.median
+            if cell in ("", "never", "for ever"):
+                assert figure.exact == 0
+            else:
+                assert middle is not None
+                assert middle.ns is not None
+                assert cell.split(", ")[-1] == duration(middle.ns)
+                assert set(figure.outcomes) <= {cell.split(", ")[0]}

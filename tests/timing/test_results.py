@@ -67,6 +67,12 @@ def test_ndjson_comes_back(tmp_path: Path) -> None:
     assert is_results(tmp_path)
 
 
+def test_a_lost_trial_that_was_measured_again_is_left_out(tmp_path: Path) -> None:
+    found = [row(lost="gone"), row(trial=1, lost="gone"), row(), row()]  # the last: of another run, it may be
+    (tmp_path / FILE).write_text("".join(json.dumps(one.to_json()) + "\n" for one in found))
+    assert read_rows(tmp_path)[0] == found[1:]
+
+
 def test_parquet_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     file = tmp_path / "x.parquet"
