@@ -16,7 +16,7 @@ from dissect.stream.records import Message
 PCAPS = Path(__file__).resolve().parents[2] / "pcaps"
 SPICE = [
     path
-    for path in sorted(PCAPS.glob("*--qemu-spice*.pcapng"))
+    for path in sorted([*PCAPS.glob("*--qemu-spice*.pcapng*"), *PCAPS.glob("*--xspice*.pcapng*")])
     if path.name.startswith(("spicy", "remote-viewer-spice"))
 ]
 
@@ -39,6 +39,44 @@ def test_every_byte_is_in_a_message_that_is_understood(path: Path) -> None:
                     at += record.size
                     # A recording may end in mid-message; nothing else is undecoded.
                     assert record.note is None or record.note.startswith("not decoded: incomplete"), record
+
+
+def test_keys_and_pointer_are_recovered_exactly() -> None:
+    """What xdotool did in spicy's window: `--run` of the recording's command in the index."""
+    said = [
+        (record.name.removeprefix("SPICE_MSGC_INPUTS_"), record.fields())
+        for conversation in conversations(PCAPS / "spicy--xspice-input.pcapng.xz")
+        for record in conversation.records
+        if record.name.startswith("SPICE_MSGC_INPUTS_")
+    ]
+    # Scan codes of set 1, released with bit 7: a; Shift with B inside; F1; Return.
+    pressed: list[int] = []
+    for name, fields in said:
+        if name == "KEY_SCANCODE":
+            pressed += bytes.fromhex(fields["scancodes"])
+        elif name in ("KEY_DOWN", "KEY_UP"):
+            pressed.append(fields["code"])
+    assert pressed == [0x1E, 0x9E, 0x2A, 0x30, 0xAA, 0xB0, 0x3B, 0xBB, 0x1C, 0x9C]
+    # Moved to 200, 200, then 210, 231, then 173, 240 on the display, where the window has a bar at its top.
+    places = [(fields["x"], fields["y"]) for name, fields in said if name == "MOUSE_POSITION"]
+    top = 200 - places[0][1]
+    assert 0 < top < 100
+    assert places == [(200, 200 - top), (210, 231 - top), (173, 240 - top)]
+    buttons = [(name[6:], fields.get("button_name")) for name, fields in said if name.startswith("MOUSE_")]
+    clicks = [("PRESS", "LEFT"), ("RELEASE", "LEFT"), ("PRESS", "RIGHT"), ("RELEASE", "RIGHT")]
+    assert [one for one in buttons if one[0] != "POSITION"] == [*clicks, ("PRESS", "UP"), ("RELEASE", "UP")]
+
+
+def test_every_kind_of_image_was_recorded() -> None:
+    kinds = set()
+    for path in SPICE:
+        for conversation in conversations(path):
+            for record in conversation.records:
+                if record.name.startswith("SPICE_MSG_DISPLAY_DRAW"):
+                    image = record.fields().get("src_bitmap")
+                    if image:
+                        kinds.add(image["descriptor"]["type_name"])
+    assert kinds >= {"BITMAP", "QUIC", "LZ_RGB", "GLZ_RGB", "ZLIB_GLZ_RGB", "JPEG_ALPHA"}
 
 
 def test_nine_channels_are_one_session() -> None:
