@@ -23,9 +23,14 @@ def from_text(path: Path) -> Any:
     notebook = jupytext.read(path)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number:02d}"
-        cell["metadata"] = {}
+        cell["metadata"] = _tags(cell)
     notebook["metadata"] = {"kernelspec": notebook["metadata"]["kernelspec"]}
     return notebook
+
+
+def _tags(cell: Any) -> dict[str, Any]:
+    """What is kept of a cell's metadata: its tags."""
+    return {"tags": list(cell["metadata"]["tags"])} if "tags" in cell["metadata"] else {}
 
 
 def run(notebook: Any) -> None:
@@ -34,7 +39,7 @@ def run(notebook: Any) -> None:
 
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(FOLDER)}}).execute()
     for cell in notebook.cells:
-        cell["metadata"] = {}
+        cell["metadata"] = _tags(cell)
     notebook["metadata"].pop("language_info", None)
 
 
