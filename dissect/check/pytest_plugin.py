@@ -85,7 +85,6 @@ class Firstbyte:
         self._item, self._folder, self._stack = item, folder, stack
         self._count = 0
         self.run: Run | None = None
-        self.log = ""
 
     def check(self, **words: Any) -> Run:
         """Start the target that the words describe, and run the case that they describe against it."""
@@ -109,11 +108,14 @@ class Firstbyte:
             missing = not_installed(target)
             if missing is not None and target.optional:
                 pytest.skip(missing)
-            with Live(target) as live:
-                try:
+            live = Live(target)
+            try:
+                with live:
                     yield Running(self, target, live)
-                finally:
-                    self.log += live.log()
+            finally:
+                # Now it has ended, and all that it said has been read; and the report is yet to be made.
+                if log := live.log():
+                    self._item.add_report_section("call", "firstbyte: the peer's log", log)
         except LabError as error:
             pytest.fail(f"firstbyte: {error}", pytrace=False)
 
@@ -128,9 +130,7 @@ class Firstbyte:
         return folder
 
     def keep(self) -> None:
-        """Leave what the peers said and where the capture is with the test's report."""
-        if self.log:
-            self._item.add_report_section("call", "firstbyte: the peer's log", self.log)
+        """Leave where the capture is with the test's report."""
         if self.run is not None and self.run.capture is not None:
             self._item.user_properties.append(("firstbyte_capture", str(self.run.capture)))
 
