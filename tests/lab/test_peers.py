@@ -45,6 +45,7 @@ def test_the_bundled_table_has_the_peers_that_were_promised() -> None:
         "remote-viewer-spice",
         "spicy",
         "spicy-screenshot",
+        "xspice",
     }
 
 
