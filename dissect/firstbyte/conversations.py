@@ -406,6 +406,20 @@ class Conversation:
         figure = ladder(self.dissected, capture=Path(self.capture).name, names=names)
         return Picture(figure, self._title())
 
+    @property
+    def svg(self) -> str:
+        """Its ladder as one SVG document, in the light or dark of whoever looks at it.
+
+        >>> from dissect import firstbyte as fb
+        >>> (conversation,) = fb.open("pcaps/spicy--qemu-vnc.pcapng")
+        >>> conversation.svg.startswith('<svg'), "server noticed after" in conversation.svg
+        (True, True)
+        """
+        from dissect.report.ladder import ladder_svg
+        from dissect.timing.rungs import Rungs
+
+        return ladder_svg(Rungs(self.dissected), capture=Path(self.capture).name)
+
     def _title(self) -> str:
         return f"conversation {self.number} of {safe(Path(self.capture).name)}"
 

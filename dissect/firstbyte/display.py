@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dissect.replay import telling
 from dissect.replay.compare import hex_line
 from dissect.replay.outcome import Outcome, Result
-from dissect.report.ladder import THEME, ladder_svg
+from dissect.report.ladder import THEME
 from dissect.report.markup import Markup, tag
 from dissect.stream.text import plural
 
@@ -85,13 +85,11 @@ def table(head: tuple[str, ...], rows: list[Markup], class_: str | None = None) 
 
 def conversation(shown: Conversation) -> Markup:
     """Its verdict above its ladder; without the ladder where its messages are too many to keep."""
-    from dissect.timing.rungs import Rungs
-
     verdict = shown.verdict
     name = Path(shown.capture).name
     parts = [tag("p", tag("span", verdict.verdict, class_="fb-word"), " ", verdict.reason)]
     if shown.in_memory:
-        parts.append(ladder_svg(Rungs(shown.dissected), capture=name))
+        parts.append(Markup(shown.svg))
     else:
         words = (
             "Its messages are more than are kept in memory, so its ladder is not drawn here; "
