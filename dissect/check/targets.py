@@ -104,6 +104,10 @@ class Live(AbstractContextManager["Live"]):
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._model is not None:
+            self._stack.close()  # a model has its last word then
+            self._log += self._said()
+            self._model = None
         self._keep_log()
         self._stack.close()
 
@@ -214,6 +218,3 @@ class Live(AbstractContextManager["Live"]):
             self._log += self._said()
             self._log.append(f"(that was start {self.starts})")
             self._running = None if self._running.peer.role is Role.CLIENT else self._running
-        elif self._model is not None:
-            self._log += self._said()
-            self._model = None
