@@ -27,7 +27,7 @@ FRAME: Final = """
 .fb.fb-frame p { margin: .25rem 0; } .fb.fb-frame svg { max-width: 100%; height: auto; display: block; }
 .fb.fb-frame table { border-collapse: collapse; margin: .4rem 0; background: none; color: inherit;
   font: inherit; }
-.fb.fb-frame tr, .fb.fb-frame tbody tr:nth-child(even), .fb.fb-frame tbody tr:hover { background: none; }
+.fb.fb-frame thead tr, .fb.fb-frame tbody tr:nth-child(n) { background: none; }
 .fb.fb-frame th, .fb.fb-frame td { text-align: left; vertical-align: top; padding: .15rem .5rem; border: 0;
   color: inherit; max-width: 40rem; overflow-wrap: anywhere; white-space: normal; }
 .fb.fb-frame thead th { border-bottom: 1px solid var(--fb-line); white-space: nowrap; }
