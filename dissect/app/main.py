@@ -95,7 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _pages(arguments: list[str]) -> bool:
     """Whether a pager shows what these arguments print: on a terminal, where it may be long and ends."""
     mine = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    if not {"--no-pager", "--follow"}.isdisjoint(mine):
+    # As argparse has it, the beginning of an option is the option.
+    if any(
+        option.startswith(word) for word in mine if len(word) > 4 for option in ("--no-pager", "--follow")
+    ):
         return False
     return bool(PAGED.intersection(mine[:1]) or {"-h", "--help"}.intersection(mine)) and sys.stdout.isatty()
 

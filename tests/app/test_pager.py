@@ -58,6 +58,7 @@ def test_short_output_is_not() -> None:
     ("words", "environment"),
     [
         (["--no-pager"], {}),
+        (["--no-p"], {}),
         ([], {"NO_PAGER": "1"}),
         ([], {"PAGER": ""}),
         ([], {"PAGER": "cat"}),
