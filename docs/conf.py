@@ -43,6 +43,7 @@ html_css_files = ["firstbyte.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+html_show_search_summary = False  # would be fetched, which a browser refuses pages on a disk
 pygments_style = "default"
 pygments_dark_style = "github-dark"
 html_theme_options = {
