@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,13 +13,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryFile, mkstemp
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from dissect.app import terminal
 from dissect.app.captures import Wanted, add_capture_arguments, add_choice_arguments
 from dissect.app.extract import refuse_to_overwrite
 from dissect.app.main import PASS
+from dissect.app.whole import whole
 from dissect.capture import CaptureError, open_capture
 from dissect.capture.annotate import Annotated, annotate
 from dissect.capture.places import Places
@@ -69,17 +69,8 @@ def run(args: Namespace) -> int:
         found = _find(source, args)
         source.seek(0)
         keep = _among(found.packets) if args.only else None
-        folder = Path(args.output).absolute().parent
-        # Under a name of its own until it is whole: a failure leaves what was there.
-        number, name = mkstemp(dir=folder, prefix=".firstbyte-")
-        try:
-            with open(number, "wb") as target:
-                done = annotate(source, args.capture, target, found.comments, keep)
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(args.output)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with whole(args.output) as target:
+            done = annotate(source, args.capture, target, found.comments, keep)
     _say(args, found, done)
     return PASS
 
@@ -93,12 +84,6 @@ def _among(packets: Sequence[array[int]]) -> Callable[[int], bool]:
         return at < len(wanted) and wanted[at] == offset
 
     return among
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _twice(name: str) -> BinaryIO:

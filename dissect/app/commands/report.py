@@ -14,6 +14,7 @@ from dissect.app import terminal
 from dissect.app.extract import refuse_to_overwrite
 from dissect.app.labels import labels, programs
 from dissect.app.main import PASS
+from dissect.app.whole import whole
 from dissect.capture import CaptureError, open_capture, read
 from dissect.dissection.reading import dissect
 from dissect.stream.text import safe
@@ -69,7 +70,8 @@ def run(args: Namespace) -> int:
     if last is not None:
         raise last
     page = report.html().encode("utf-8", "backslashreplace")
-    Path(args.output).write_bytes(page)
+    with whole(args.output) as target:
+        target.write(page)
     counted = report.conversations.counted
     if args.json:
         facts = {"path": args.output, "bytes": len(page), "answer": report.answer()}
@@ -79,7 +81,7 @@ def run(args: Namespace) -> int:
         facts |= {"trials": sum(len(rows) for _, rows in report.runs), "probes": len(report.probes)}
         print(json.dumps(facts))
     else:
-        print(f"{safe(report.answer())}: {safe(args.output)}")
+        print(f"{safe(report.answer())}: {terminal.link(args.output)}")
     return PASS
 
 
