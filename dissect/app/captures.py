@@ -10,8 +10,10 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from dissect.app import terminal
 from dissect.capture import (
@@ -22,12 +24,16 @@ from dissect.capture import (
     Event,
     Frame,
     Opened,
+    Summed,
     open_capture,
 )
 from dissect.dissection.reading import Dissected, Tell, dissect
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.records import Record
+
+if TYPE_CHECKING:
+    from dissect.capture.bulk import Bulk
 
 Keep = Callable[[Frame], bool]
 
@@ -197,7 +203,8 @@ class Captures:
             for group in [names] if self._merge else [[name] for name in names]:
                 if self.interrupted:
                     break
-                if self._jobs > 1 and not self._records and self._only is None and _large(group):
+                verdicts_alone = not self._records and self._watch is None and self._only is None
+                if self._jobs > 1 and verdicts_alone and _size(group) >= LARGE:
                     yield from self._together(group, progress)
                 else:
                     yield from self._group(group, progress)
@@ -210,6 +217,10 @@ class Captures:
         """Captures that are one, read by several processes."""
         from dissect.app.together import read_together
 
+        if self._swift(names):
+            from dissect.capture import swift
+
+            swift.prepare()  # once, for all processes
         parts = [
             Captures(
                 names,
@@ -269,8 +280,12 @@ class Captures:
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
         from dissect.capture.bulk import Bulk  # numpy is slow to import
 
-        conversations = Conversations()
-        bulk = Bulk(conversations, self._share)
+        bulk = Bulk(Conversations(), self._share)
+        if self._swift(names):
+            from dissect.capture.swift import Swift
+            from dissect.dissection.recognise import first_bytes
+
+            bulk = Swift(Conversations(), first_bytes(), self._share)
         first = self._share[0] == 0  # of several that read the same, one says what is wrong with it
         past = 0
         end_ns: int | None = None
@@ -287,21 +302,22 @@ class Captures:
             self.file = names.index(name)
             path = Path(name)
             size = path.stat().st_size if name != "-" and path.is_file() else 0
-            tick = self._ticker(capture, conversations, past, _Shower(name, size, progress))
+            tick = self._ticker(capture, bulk, past, _Shower(name, size, progress))
             with capture:
-                for event in bulk.read(capture, keep=self._keep, tick=tick):
-                    if isinstance(event, Opened):
-                        self._opened[event.conversation.index] = name
-                        if self._share[1] > 1:
-                            place = self.file, event.conversation.first_frame
-                            self.opened.append(place)
-                            self.began[event.conversation.index] = place
+                more = name is not names[-1]
+                for event in bulk.read(capture, keep=self._keep, tick=tick, more=more):
+                    if isinstance(event, Opened | Summed):
+                        self._note(event.conversation, name)
                     yield event
+                tick()
             past += capture.consumed
             if capture.end_ns is not None:
                 end_ns = capture.end_ns if end_ns is None else max(end_ns, capture.end_ns)
             if name is names[-1] or self.interrupted:
-                yield from bulk.finish(capture, end_ns)
+                for event in bulk.finish(capture, end_ns):
+                    if isinstance(event, Opened | Summed):
+                        self._note(event.conversation, name)
+                    yield event
                 last = None
             progress.clear()
             if not first:
@@ -313,19 +329,27 @@ class Captures:
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
 
-    def _ticker(
-        self, capture: Capture, conversations: Conversations, past: int, show: _Shower
-    ) -> Callable[[], None]:
+    def _note(self, conversation: Conversation, name: str) -> None:
+        """A conversation that began in this capture was told of for the first time."""
+        self._opened[conversation.index] = name
+        if self._share[1] > 1:
+            self.began[conversation.index] = self.file, conversation.first_frame
+
+    def _swift(self, names: Sequence[str]) -> bool:
+        """Whether the compiled kernels are worth the second that they take to come up, and can be used."""
+        if self._records or self._watch is not None or self._only is not None or self._keep is not None:
+            return False
+        return not self._follow and _size(names) >= SWIFT and find_spec("numba") is not None
+
+    def _ticker(self, capture: Capture, bulk: Bulk, past: int, show: _Shower) -> Callable[[], None]:
         """What is called often: shows how far this capture is, or tells whoever asked to be told."""
 
         def tick() -> None:
-            self.consumed, self.frame, self.count = (
-                past + capture.consumed,
-                capture.frames,
-                conversations.count,
-            )
+            self.consumed, self.frame, self.count = past + capture.consumed, capture.frames, bulk.count
+            self.opened += [(self.file, frame) for frame in bulk.began]
+            bulk.began.clear()
             if self.tick is None:
-                show(capture.consumed, conversations.count)
+                show(capture.consumed, bulk.count)
             else:
                 self.tick()
 
@@ -420,9 +444,12 @@ class _Shower:
 LARGE = 64 << 20
 """Bytes of captures from which on several processes read them together."""
 
+SWIFT = 192 << 20
+"""Bytes of captures from which on the compiled kernels read them, where numba is installed."""
 
-def _large(names: Sequence[str]) -> bool:
-    """Whether captures are worth more than one process: large, files, and not compressed."""
+
+def _size(names: Sequence[str]) -> int:
+    """Bytes of captures that are files and not compressed; 0 where one is anything else."""
     from dissect.capture.packed import MAGIC_SIZE, kind_of
 
     size = 0
@@ -430,14 +457,14 @@ def _large(names: Sequence[str]) -> bool:
         path = Path(name)
         try:
             if name == "-" or not path.is_file():
-                return False
+                return 0
             with path.open("rb") as stream:
                 if kind_of(stream.read(MAGIC_SIZE)) is not None:
-                    return False
+                    return 0
             size += path.stat().st_size
         except OSError:
-            return False
-    return size >= LARGE
+            return 0
+    return size
 
 
 def _left(seconds: float) -> str:

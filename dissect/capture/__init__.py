@@ -8,6 +8,7 @@
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
     bulk           the same events, many packets at once where nobody wants their bytes
+    swift          the same for large files, by `kernels`, which numba compiles
     places         which frame brought which byte
     annotate       a capture again as it is, with comments on some packets
     write          the way back: pcapng, and made-up TCP packets for bytes from a socket
@@ -23,7 +24,7 @@ Typical use:
             print(problem)
 
 May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the
-ordinary), and numpy in `bulk` and for its arrays.
+ordinary), numpy in `bulk`, `swift` and for their arrays, and numba in `kernels`.
 It opens files that it is given and nothing else; it reads no clock.
 """
 
@@ -39,6 +40,8 @@ from dissect.capture.conversations import (
     Opened,
     Passed,
     Reset,
+    Summary,
+    Summed,
     read,
 )
 from dissect.capture.files import Capture, CaptureError, Frame, Problem, open_capture
@@ -71,6 +74,8 @@ __all__ = [
     "Reset",
     "Segment",
     "Skipped",
+    "Summary",
+    "Summed",
     "TcpScript",
     "decode",
     "endpoint",

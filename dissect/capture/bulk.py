@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed
+from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed, Summed
 from dissect.capture.files import Capture, Frame, Run, windows
 from dissect.capture.link import (
     ACK,
@@ -79,10 +79,15 @@ class Bulk:
         self.passed = 0
         """Packets that were passed over so far."""
         self.began: list[int] = []
-        """Frames that began conversations, of late; whoever reads these clears them."""
+        """With a share: frames that began conversations, of late; whoever reads these clears them."""
         self._decode = Decoder()
         self._sleepers = _Sleepers()
         self._touched: dict[Connection, None] = {}
+
+    @property
+    def count(self) -> int:
+        """Conversations found so far."""
+        return self.conversations.count
 
     def read(
         self,
@@ -154,7 +159,7 @@ class Bulk:
         """Note at which frame conversations ended, for those who put shares together again."""
         if self._shares > 1:
             for event in events[start:]:
-                if isinstance(event, Ended):
+                if isinstance(event, Ended | Summed):
                     event.conversation.end_frame = number
 
     def _push(self, segment: Segment, events: list[Event]) -> None:
@@ -170,7 +175,7 @@ class Bulk:
         found = self.conversations.push(segment)
         if found:
             events += found
-            if self.conversations.count > count:
+            if self._shares > 1 and self.conversations.count > count:
                 self.began.append(segment.frame)
             if half is None or segment.flags & SYN:
                 half = find(key)

@@ -85,6 +85,11 @@ class Swift(Bulk):
 
     # -- captures
 
+    @property
+    def count(self) -> int:
+        """Conversations found so far."""
+        return int(self._state[k.ORD]) + len(self._began_at)
+
     def read(
         self,
         capture: Capture,
@@ -226,7 +231,8 @@ class Swift(Bulk):
         """Do what the kernel left to do, in order, with what becomes due by time alone."""
         state, conversations = self._state, self.conversations
         opens = self._opens[: int(state[k.OPENS])]
-        self.began += opens[:, 0].tolist()
+        if self._shares > 1:
+            self.began += opens[:, 0].tolist()
         if opens[:, 1].any():
             conversations.networks.update(opens[:, 1].tolist())
         times = self._times[:count]
@@ -301,7 +307,8 @@ class Swift(Bulk):
         events += conversations.push(segment)
         if conversations.count > ordinal + len(self._began_at):
             self._began_at.append(ordinal)
-            self.began.append(segment.frame)
+            if self._shares > 1:
+                self.began.append(segment.frame)
         half = conversations.find(key)
         if half is not None:
             self._touched[half.connection] = None
@@ -496,6 +503,19 @@ class Swift(Bulk):
             state[k.FREE_COUNT] += count
         self._table = np.zeros(4 * len(self._slots), np.int64)
         k.rebuild(state, self._slots, self._table)
+
+
+def prepare() -> None:
+    """Load the compiled kernels now; processes that are forked later have them."""
+    idle = Swift(Conversations(), bytes(256))
+    ports = [0] * 10
+    slot = idle._insert(ports)
+    idle._slots[slot, k.STATE] = k.AWAKE
+    idle._find(ports)
+    idle._make_room()
+    k.remove(slot, idle._state, idle._slots, idle._table, idle._free)
+    arrays = (idle._state, idle._faces, idle._slots, idle._table, idle._free, idle._todo, idle._snaps)
+    k.step(np.frombuffer(b"", np.uint8), *arrays, idle._times, idle._opens, idle._firsts)
 
 
 def _index(event: Event) -> int:

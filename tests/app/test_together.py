@@ -38,12 +38,14 @@ def answers(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[list[str], 
     return out.splitlines(), err
 
 
-@pytest.mark.parametrize("jobs", [2, 3])
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+@pytest.mark.parametrize("swift", [False, True])
 def test_the_same_answers(
-    capture: Path, jobs: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capture: Path, jobs: int, swift: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "LARGE", 0)
     alone, complaints = answers(capfd, str(capture), "--jobs", "1")
+    monkeypatch.setattr(room, "LARGE", 0)
+    monkeypatch.setattr(room, "SWIFT", 0 if swift else 1 << 60)
     together, others = answers(capfd, str(capture), "--jobs", str(jobs))
     assert together == alone
     assert others == complaints
@@ -108,16 +110,16 @@ def test_a_share_may_be_empty(
 
 def test_small_captures_pipes_and_compressed_ones_are_read_by_one(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pcapng", CURE, FAST, HANG)
-    assert not room._large([str(path)])
-    assert not room._large(["-"])
-    assert not room._large([str(tmp_path / "missing")])
+    assert room._size([str(path)]) < room.LARGE
+    assert not room._size(["-"])
+    assert not room._size([str(tmp_path / "missing")])
     big = tmp_path / "big"
     big.write_bytes(path.read_bytes())
     os.truncate(big, room.LARGE)
-    assert room._large([str(big)])
+    assert room._size([str(big)]) == room.LARGE
     big.write_bytes(b"\x1f\x8b")
     os.truncate(big, room.LARGE)
-    assert not room._large([str(big)])
+    assert not room._size([str(big)])
 
 
 class Part:

@@ -16,6 +16,7 @@ import pytest
 
 from dissect.capture import Event, kernels, open_capture, swift
 from dissect.capture.conversations import Conversations, Summed
+from dissect.capture.packed import Unpacked, kind_of
 from dissect.dissection.reading import dissect
 from dissect.dissection.recognise import first_bytes, recognise
 from dissect.stream import Side
@@ -62,6 +63,16 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+def unpacked(path: Path) -> bytes:
+    """What is in a recording, compressed or not."""
+    data = path.read_bytes()
+    kind = kind_of(data)
+    if kind is None:
+        return data
+    stream = Unpacked(kind, lambda size: b"", data)
+    return b"".join(iter(lambda: stream.read1(1 << 20), b""))
+
+
 class Found:
     """The verdicts of a capture, how many packets were passed over, conversations told as a whole."""
 
@@ -102,7 +113,7 @@ def same(data: bytes, folder: Path) -> Found:
 def test_the_recordings(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swift, "LEAST", 2)
     monkeypatch.setattr(swift, "MOST", 2)
-    found = [same(path.read_bytes(), tmp_path) for path in PCAPS]
+    found = [same(unpacked(path), tmp_path) for path in PCAPS]
     assert len(found) > 20
     assert sum(one.passed for one in found) > 300
 
@@ -261,7 +272,7 @@ def test_shares_say_together_what_one_would(way: str, tmp_path: Path) -> None:
     every = Found(path)
     parts = [Found(path, (number, 3)) for number in range(3)]
     assert sorted(_unnumbered(part.verdicts for part in parts)) == sorted(_unnumbered([every.verdicts]))
-    assert sorted(frame for part in parts for frame in part.swift.began) == sorted(every.swift.began)
+    assert len({frame for part in parts for frame in part.swift.began}) == len(every.verdicts)
     assert all(part.verdicts for part in parts)
 
 
