@@ -30,6 +30,7 @@ from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise
 from dissect.dissection.spice_links import SpiceLink, known, link_of
 from dissect.rfb import messages as rfb_messages
+from dissect.rfb.seek import JOIN_CLIENT, Joined, hopeful, join
 from dissect.rfb.session import RfbSession
 from dissect.spice import link as spice_link
 from dissect.spice.session import SpiceSession
@@ -37,6 +38,9 @@ from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
 from dissect.stream.session import Pieces
 from dissect.stream.side import Side
+
+JOIN_HOLD = 1 << 20
+"""Bytes that are held back at most where a capture may begin in the midst of an RFB session."""
 
 HOLD = 1 << 16
 """Bytes of a conversation that are held back at most until both sides are known."""
@@ -173,6 +177,9 @@ class Dissector:
         self._answers: dict[Side, Recognition] = {side: NotYet(1) for side in Side}
         self._held: list[Bytes | Lost] = []
         self._held_bytes = 0
+        self._joined: tuple[Side, Joined] | None = None
+        """Who the RFB client is in a session that was joined in its midst, and what is known of it."""
+        self._try_at = 0
         self._past_version: Side | None = None
         self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
@@ -327,9 +334,47 @@ class Dissector:
             return self._feed(event)
         self._held.append(event)
         self._held_bytes += len(event.data) if isinstance(event, Bytes) else 0
-        if self._held_bytes > HOLD or self._known():
+        if self._try_at:  # it may be RFB: look again when there is twice as much
+            if self._held_bytes < self._try_at:
+                return []
+            self._try_at = min(2 * self._held_bytes, JOIN_HOLD)
+            if not self._join() and self._held_bytes < JOIN_HOLD:
+                return []
+        elif self._may_join():
+            self._try_at = 2 * self._held_bytes
+            return []
+        if self._held_bytes > HOLD or self._joined or self._known():
             return self._decide(ended=False)
         return []
+
+    def _may_join(self) -> bool:
+        """Whether this may be RFB of which the beginning was not captured."""
+        if not self.conversation.mid_stream or any(isinstance(one, Yes) for one in self._answers.values()):
+            return False
+        return any(hopeful(self._captured(side, JOIN_CLIENT)[0]) for side in Side)
+
+    def _join(self, *, ended: bool = False) -> bool:
+        """Look whether both sides say that it is; see `seek.join`."""
+        for side in Side:
+            client, _ = self._captured(side, JOIN_HOLD)
+            server, arrivals = self._captured(side.other, JOIN_HOLD)
+            known = join(client, server, arrivals, ended=ended) if client else None
+            if known is not None:
+                self._joined = side, known
+                return True
+        return False
+
+    def _captured(self, side: Side, most: int) -> tuple[bytes, set[int]]:
+        """What was captured of a side up to the first loss, at most `most` bytes, and where pieces begin."""
+        data = bytearray()
+        begins: set[int] = set()
+        for event in self._held:
+            if event.side is side:
+                if not isinstance(event, Bytes) or len(data) >= most:
+                    break
+                begins.add(len(data))
+                data += event.data
+        return bytes(data[:most]), begins
 
     def _known(self) -> bool:
         """Whether both sides are known, and for RFB also which of them is the RFB server."""
@@ -351,6 +396,8 @@ class Dissector:
     # --- who speaks what
 
     def _decide(self, *, ended: bool) -> list[Record]:
+        if ended and self._try_at and self._joined is None:
+            self._join(ended=True)
         for side, answer in self._answers.items():
             facts = self.facts[side]
             if isinstance(answer, NotYet) and (ended or self._heads[side]):
@@ -364,7 +411,15 @@ class Dissector:
                     facts.because = because
                 case NotYet():
                     facts.spoke = "nothing"
-        self._orient()
+        if self._joined is not None:
+            client, _ = self._joined
+            for facts in self.facts.values():
+                facts.spoke, facts.ambiguous = "rfb", False
+                facts.because = "its messages are RFB's, from the midst of a session on"
+            if client is Side.SERVER:
+                self._turn("the side that asks for updates is the client")
+        else:
+            self._orient()
         self._errors_by_head()
         self._streams = self._choose()
         records: list[Record] = []
@@ -417,7 +472,7 @@ class Dissector:
     def _choose(self) -> dict[Side, Stream]:
         spoke = {side: facts.spoke for side, facts in self.facts.items()}
         if set(spoke.values()) == {"rfb"}:
-            self.rfb = RfbSession()
+            self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
             return dict.fromkeys(Side, both)
         if set(spoke.values()) == {"spice"}:

@@ -12,12 +12,21 @@ RFB has no marks and few lengths, so a message is believed only on evidence from
   has `CHAIN` messages; and no other chain that could begin inside its first message.
 
 What lies before is reported as not decoded. Where nothing is believed, nothing is read: none is made up.
+
+A capture that begins in mid-session is RFB (`join`) where both directions say so. The client's captured bytes
+are its messages from the first one to the last, worth `EVIDENCE` bits, and name a part of the screen; or such
+a chain as above is found in them. In what the server says there is an update, whole, of rectangles within
+that screen, in encodings that the client has named or else that are common, and from its end on there are
+messages up to where bytes stopped arriving. The pixel format is not known then: the one with which the update
+can be walked to its end is assumed, where only one can be and no other needs more bytes; else none is. Where
+the server is silent to the end, the client's messages alone must be worth `ALONE` bits.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from dissect.rfb import constants, encodings, messages
@@ -234,3 +243,170 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
         case _:
             return 0, 0
     return (end - at, worth) if good else (0, 0)
+
+
+# --- A start in mid-session ----------------------------------------------------------------------------
+
+COMMON = frozenset(
+    (0, 1, 2, 4, 5, 6, 7, 8, 15, 16, -223, -224, -232, -239, -240, -258, -260, -261, -307, -308, -314)
+)
+"""Encodings that are taken to be wanted where SetEncodings is not in the capture."""
+
+FORMATS = (
+    Format(),
+    Format(bits=16, depth=16, maxima=(31, 63, 31), shifts=(11, 5, 0)),
+    Format(bits=8, depth=8, maxima=(7, 7, 3), shifts=(0, 3, 6)),
+)
+"""What sizes of pixels are tried where SetPixelFormat is not in the capture."""
+
+JOIN_CLIENT = 4096
+"""Bytes of a client within which its messages must be found."""
+
+ALONE = 256
+"""Bits that the messages of a client must be worth where the server says nothing at all."""
+
+ANY_SCREEN = (1 << 16, 1 << 16)
+
+
+_PADDED: Set[type[messages.RfbPacket]] = {messages.ServerCutText, messages.ServerFence}
+"""The server's messages with three bytes of padding after their type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What is known of a session that was joined: see `join`. `assumed`: what is not certain, in words."""
+
+    screen: Screen
+    form: Format
+    encodings: frozenset[int]
+    assumed: str
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What the messages of a client say of its session. `whole`: they reach to the end of its bytes."""
+
+    width: int = 0
+    height: int = 0
+    encodings: set[int] = field(default_factory=set)
+    form: Format | None = None
+    offsets: list[int] = field(default_factory=list)
+    whole: bool = True
+
+
+def hopeful(data: bytes) -> bool:
+    """Whether these may be the first captured bytes of a client in mid-session."""
+    data = data[:JOIN_CLIENT]
+    return bool(data) and (_listen(data, 0).whole or client(data, 0, ANY_SCREEN)[1])
+
+
+def _listen(data: bytes, at: int) -> _Heard:
+    """Read the client's messages from `at` on, as far as they can be."""
+    heard = _Heard()
+    while at < len(data):
+        try:
+            size, _ = _client_message(data, at, ANY_SCREEN)
+        except _More:
+            break
+        heard.whole = bool(size) and at + size <= len(data)
+        if not heard.whole:
+            break
+        heard.offsets.append(at)
+        cls = messages.MESSAGES[Side.CLIENT].get(data[at])
+        values = cls.layout().decode(data, at)[0] if cls is not None else {}
+        if cls in (messages.FramebufferUpdateRequest, messages.EnableContinuousUpdates):
+            heard.width = max(heard.width, values["x_position"] + values["width"])
+            heard.height = max(heard.height, values["y_position"] + values["height"])
+        elif cls is messages.SetEncodings:
+            heard.encodings.update(values["encoding_types"])
+        elif cls is messages.SetPixelFormat:
+            heard.form = Format.of(values["pixel_format"])
+        at += size
+    return heard
+
+
+def join(client_data: bytes, server_data: bytes, arrivals: Set[int], *, ended: bool = False) -> Joined | None:
+    """What a session is that begins with these bytes of its sides; None where they say too little (yet).
+
+    `arrivals`: the offsets at which bytes of the server began to arrive together. `ended`: no more come.
+    """
+    heard = _listen(client_data, 0)
+    if not heard.whole:
+        start, found = client(client_data[:JOIN_CLIENT], 0, ANY_SCREEN)
+        if not found:
+            return None
+        heard = _listen(client_data, start)
+    screen = heard.width, heard.height
+    if not all(screen):
+        screen = ANY_SCREEN
+    bits = sum(_client_message(client_data, at, screen)[1] for at in heard.offsets)
+    wanted = frozenset(heard.encodings or COMMON)
+    if not server_data and ended and bits >= ALONE:
+        return Joined(screen, _unknown_format(), wanted, "the capture begins in mid-session")
+    if bits < EVIDENCE or screen == ANY_SCREEN:
+        return None
+    formats = FORMATS if heard.form is None else (*FORMATS, heard.form)
+    places = [_whole_update(server_data, wanted, screen, form, arrivals) for form in formats]
+    found_in = {place for place in places if place is not None}
+    if len(found_in) != 1:
+        return None  # none yet, or it could be read in more than one way
+    (place,) = found_in
+    fitting = [form for form, other in zip(formats, places, strict=True) if other == place]
+    if any(_goes_on(server_data, place[0], wanted, screen, form) for form in formats):
+        return None
+    if len(fitting) > 1:
+        return Joined(screen, _unknown_format(), wanted, "the capture begins in mid-session")
+    why = f"the capture begins in mid-session; {fitting[0].bits} bits a pixel are assumed, which fit"
+    return Joined(screen, fitting[0], wanted, why)
+
+
+def _unknown_format() -> Format:
+    return Format(why_unknown="the capture begins after the pixel format was agreed on")
+
+
+def _whole_update(
+    data: bytes, wanted: Set[int], screen: Screen, form: Format, arrivals: Set[int]
+) -> tuple[int, int] | None:
+    """Where the first update that can be believed begins and ends."""
+    at = 0
+    while at < len(data) - 15:
+        at, found = server(data, at, wanted, screen, form, arrivals)
+        if found:
+            end = _update(data, at, {0, *wanted}, screen, form)
+            if _reaches(data, end, {0, *wanted}, screen, form, arrivals):
+                return at, end
+        elif at >= len(data) - 15:
+            break
+        at += 1  # that one goes on beyond the data, or ends nowhere; another may begin within it
+    return None
+
+
+def _reaches(
+    data: bytes, at: int, allowed: Set[int], screen: Screen, form: Format, arrivals: Set[int]
+) -> bool:
+    """Whether from `at` on there are messages of the server up to where bytes stopped arriving."""
+    for _ in range(CHAIN):
+        if at in arrivals or at == len(data):
+            return True
+        cls = messages.MESSAGES[Side.SERVER].get(data[at])
+        try:
+            if data[at] == 0:
+                at = _update(data, at, allowed, screen, form)
+            elif cls is None or (cls in _PADDED and any(data[at + 1 : at + 4])):
+                return False
+            else:
+                at = cls.layout().measure(data, at)
+        except (_More, Wrong, NotRead, Short, Malformed):
+            return False
+    return False
+
+
+def _goes_on(data: bytes, at: int, wanted: Set[int], screen: Screen, form: Format) -> bool:
+    """Whether the update that begins at `at` could be longer than what is there, in this format."""
+    try:
+        _update(data, at, {0, *wanted}, screen, form)
+    except _More:
+        return True
+    except (Wrong, NotRead):
+        pass
+    return False

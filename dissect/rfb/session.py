@@ -533,6 +533,16 @@ class RfbSession(Session):
         self.astray: dict[Side, str] = {}
         """The sides whose next message must be searched for, and why."""
 
+    @classmethod
+    def joined(cls, known: seek.Joined) -> RfbSession:
+        """A session that is heard from its midst on: see `seek.join`."""
+        session = cls()
+        session.enter("messages")
+        session.framebuffer, session.pixel_format = known.screen, known.form
+        session.encodings, session.doubt = set(known.encodings), known.assumed
+        session.astray = dict.fromkeys(Side, "the capture begins in mid-session")
+        return session
+
     def chosen_state(self) -> str:
         """The state that the chosen security type leads to."""
         if self.security_type != TIGHT:

@@ -4,7 +4,10 @@
 Printed for each recording: how many segments there are, which share of the messages that the lost segment did
 not touch is read as in the undamaged session, and how many were read that are not in it ("invented").
 
-    python tests/benchmarks/damage.py [--step N] [RECORDING...]
+With --start the capture begins at each segment of the normal phase in turn instead: how many of those
+sessions are recognised as RFB, and the same shares.
+
+    python tests/benchmarks/damage.py [--step N] [--start] [RECORDING...]
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dissect.capture import Bytes, Event, open_capture, read
+from dissect.capture import Bytes, Conversation, Ended, Event, Opened, open_capture, read
+from dissect.dissection.dissector import Dissector
 from dissect.rfb.session import RfbSession
 from dissect.stream import Side
 from dissect.stream.records import Message, Record, Violation
@@ -89,6 +93,26 @@ def damage(said: list[Segment], lost: int, whole: dict[Key, bytes]) -> Damage:
     return Damage(len(remaining), recovered, invented, violations)
 
 
+def start(said: list[Segment], first: int, whole: dict[Key, bytes]) -> tuple[bool, Damage]:
+    """What is read where the capture begins with segment `first`, and whether it is known to be RFB."""
+    missed = {side: sum(len(data) for other, data in said[:first] if other is side) for side in Side}
+    conversation = Conversation(0, "[::1]:40000", "[::1]:5900", "port", "", True, 1, 0, 0)
+    dissector = Dissector(conversation)
+    records = dissector.push(Opened(conversation, 0))
+    for index, (side, data) in enumerate(said[first:]):
+        records += dissector.push(Bytes(conversation, side, data, index))
+    records += dissector.push(Ended(conversation, len(said), True))
+    remaining = {key: raw for key, raw in whole.items() if key[1] >= missed[key[0]]}
+    found: dict[Key, bytes] = {}
+    for (told, offset, size, name), raw in messages(records).items():
+        side = told.other if dissector.turned else told
+        found[side, offset + missed[side], size, name] = raw
+    recovered = sum(found.get(key) == raw for key, raw in remaining.items())
+    invented = sum(whole.get(key) != raw for key, raw in found.items())
+    violations = sum(isinstance(one, Violation) for one in records)
+    return dissector.rfb is not None, Damage(len(remaining), recovered, invented, violations)
+
+
 def normal_phase(said: list[Segment]) -> int:
     """The number of the first segment after the handshake, which cannot be done without."""
     session = RfbSession()
@@ -103,22 +127,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("recordings", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng")))
     parser.add_argument("--step", type=int, default=1, help="lose only every so manieth segment")
+    parser.add_argument("--start", action="store_true", help="begin at every segment instead of losing it")
     options = parser.parse_args()
     total = Damage(0, 0, 0, 0)
+    known = count = 0
     print(f"{'recording':45} {'segments':>8} {'recovered':>10} {'invented':>9} {'violations':>10}")
     for path in options.recordings:
         said = cut(segments(path))
         records = play(said)
-        start = normal_phase(said)
-        if start >= len(said) or any(isinstance(one, Violation) for one in records):
+        begin = normal_phase(said)
+        if begin >= len(said) or any(isinstance(one, Violation) for one in records):
             continue
-        found = [damage(said, lost, messages(records)) for lost in range(start, len(said), options.step)]
+        places = range(begin, len(said), options.step)
+        if options.start:
+            started = [start(said, first, messages(records)) for first in places]
+            known, found = known + sum(one for one, _ in started), [one for _, one in started]
+            count += len(started)
+        else:
+            found = [damage(said, lost, messages(records)) for lost in places]
         parts = [sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)]
         print(f"{path.stem:45} {len(found):8} {parts[1] / max(1, parts[0]):10.1%} {parts[2]:9} {parts[3]:10}")
         for name, value in zip(vars(total), parts, strict=True):
             setattr(total, name, getattr(total, name) + value)
     share = total.recovered / max(1, total.remaining)
     print(f"{'all':45} {'':8} {share:10.1%} {total.invented:9} {total.violations:10}")
+    if options.start:
+        print(f"recognised as RFB: {known} of {count} starts in mid-session")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
+
 import pytest
 
+from dissect.capture import Bytes, Conversation, Ended, Opened, open_capture, read
 from dissect.dissection.dissector import HOLD, MARKS, Dissector, SideFacts
 from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.order import chronological
-from dissect.stream.records import HEAD_BYTES, Message
+from dissect.dissection.reading import dissect
+from dissect.stream.records import HEAD_BYTES, Message, Record, Violation
 from dissect.stream.side import Side
 from tests.dissection.conversations import ERROR_REPLY, FIN, GREETING, LINK_MESS, MS, C, S, Step, events, run
+
+PCAPS = Path(__file__).parents[2] / "pcaps"
 
 
 def push(steps: list[Step], end: int = 10 * MS) -> tuple[Dissector, list[int]]:
@@ -96,3 +103,78 @@ def test_records_of_both_sides_by_time_each_side_in_its_order() -> None:
     # The server's second byte was captured before its first: a reordered segment.
     late, early, other = message(S, 0, 10), message(S, 1, 5), message(C, 0, 7)
     assert chronological([other, early, late]) == [other, late, early]
+
+
+# --- captures that begin in mid-session
+
+
+def segments_of(name: str) -> list[tuple[Side, bytes]]:
+    with open_capture(PCAPS / f"{name}.pcapng") as capture:
+        return [
+            (event.side, event.data)
+            for event in read(capture)
+            if isinstance(event, Bytes) and event.conversation.index == 0
+        ]
+
+
+def joined(said: list[tuple[Side, bytes]], *, swapped: bool = False) -> tuple[Dissector, list[Record]]:
+    conversation = Conversation(0, "127.0.0.1:5900", "127.0.0.1:40000", "port", "", True, 1, 0, 0)
+    dissector = Dissector(conversation)
+    records = dissector.push(Opened(conversation, 0))
+    for number, (side, data) in enumerate(said):
+        records += dissector.push(Bytes(conversation, side.other if swapped else side, data, number))
+    return dissector, records + dissector.push(Ended(conversation, len(said), True))
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("name", "skip", "least"),
+    [
+        ("xtightvncviewer--x11vnc-drawing-rre", 11, 7),
+        ("xtightvncviewer--x11vnc-drawing-zlib", 11, 7),
+        ("remote-viewer-vnc--qemu-vnc", 10, 10),
+        ("xtigervncviewer-typing--xtigervnc", 40, 80),
+    ],
+)
+def test_a_start_in_mid_session_is_recognised(name: str, skip: int, least: int, swapped: bool) -> None:
+    said = segments_of(name)
+    missed = {side: sum(len(data) for other, data in said[:skip] if other is side) for side in Side}
+    with open_capture(PCAPS / f"{name}.pcapng") as capture:
+        (whole,) = dissect(read(capture))
+    known = {(one.side, one.offset, one.name): one.raw for one in whole.records if isinstance(one, Message)}
+    dissector, records = joined(said[skip:], swapped=swapped)
+    assert dissector.rfb is not None
+    assert (dissector.turned is not None) is swapped
+    assert {facts.spoke for facts in dissector.facts.values()} == {"rfb"}
+    found = [one for one in records if isinstance(one, Message) and one.parts]
+    assert len(found) >= least
+    for one in found:
+        assert known.get((one.side, one.offset + missed[one.side], one.name)) == one.raw
+    assert not [one for one in records if isinstance(one, Violation)]
+
+
+@pytest.mark.parametrize("name", ["spicy-screenshot--qemu-spice", "remote-viewer-spice--qemu-spice"])
+def test_what_is_no_rfb_is_not_taken_for_it(name: str) -> None:
+    said = segments_of(name)
+    for skip in range(1, len(said), max(1, len(said) // 12)):
+        dissector, records = joined(said[skip:])
+        assert dissector.rfb is None
+        assert not [one for one in records if one.protocol == "rfb"]
+
+
+def test_no_random_bytes_are_rfb() -> None:
+    chance = random.Random(11)
+    for _ in range(40):
+        said = []
+        for _ in range(12):
+            first = bytes([chance.choice((0, 2, 3, 4, 5, 6))])
+            said.append((chance.choice(list(Side)), first + chance.randbytes(chance.choice((5, 9, 200)))))
+        assert joined(said)[0].rfb is None
+    zeros = [(side, bytes(1000)) for side in Side] * 4
+    assert joined(zeros)[0].rfb is None
+
+
+def test_a_conversation_whose_beginning_was_captured_is_not_joined() -> None:
+    said = segments_of("xtightvncviewer--x11vnc-drawing-rre")[14:]
+    found = run([(side, data, number * MS) for number, (side, data) in enumerate(said)])
+    assert "rfb" not in (found.verdict.client_spoke, found.verdict.server_spoke)
