@@ -111,9 +111,14 @@ READ = {0, 1, 2, 5, 7, 16, -223, -224, -232, -239, -240, -258, -308}
 """Encodings of which tshark finds the end, or which have nothing after their header."""
 
 
+def _viewer(case: Case) -> Side:
+    """Who is RFB's client: in a reverse connection the one that accepted it."""
+    return Side.SERVER if case.dissected.verdict.reversed else Side.CLIENT
+
+
 def _first_of_segment(case: Case) -> bool:
     return (
-        case.side is Side.CLIENT
+        case.side is _viewer(case)
         and len(case.messages) > 1
         and case.theirs == case.ours[: len(case.theirs)]
         and len(case.theirs) < len(case.ours)
@@ -123,7 +128,7 @@ def _first_of_segment(case: Case) -> bool:
 def _not_whole(case: Case) -> bool:
     both = case.ours + case.following
     more = len(case.theirs) > len(case.ours)
-    return case.side is Side.SERVER and more and case.theirs == both[: len(case.theirs)]
+    return case.side is not _viewer(case) and more and case.theirs == both[: len(case.theirs)]
 
 
 def _cut(case: Case) -> bool:
@@ -138,10 +143,10 @@ def _format_unread(case: Case) -> bool:
     tight = any(
         rectangle["encoding_type"] == 7
         for message in (*case.before, *case.messages, *case.after)
-        if message.name == "FramebufferUpdate" and case.side is Side.SERVER
+        if message.name == "FramebufferUpdate" and case.side is not _viewer(case)
         for rectangle in message["rectangles"]
     )
-    sent: list[Record] = [one for one in case.dissected.records if one.side is Side.CLIENT]
+    sent: list[Record] = [one for one in case.dissected.records if one.side is _viewer(case)]
     formats = [
         one
         for before, one in pairwise(sent)
@@ -182,6 +187,14 @@ REASONS: list[Reason] = [
     ),
     Reason("loses its place in the handshake of the Tight security type", _tight_security, stays=True),
     Reason("finds no end of an encoding that it does not know", _unread_encoding, stays=True),
+    Reason(
+        "takes the Latin-1 of a cut text for UTF-8",
+        lambda case: (
+            case.field == "vnc.client_cut_text"
+            and [value.encode("ascii", "replace").decode() for value in case.ours]
+            == [value.replace("\ufffd", "?") for value in case.theirs]
+        ),
+    ),
     Reason(
         "shows the negative length of the extended clipboard as a large number",
         lambda case: (
