@@ -23,7 +23,7 @@ SIZES = (100, 10_000)
 TABLE = "document.querySelector('#table-conversations')"
 ACTS = {
     "sort by name": f"{TABLE}.querySelectorAll('thead button')[0].click()",
-    "sort by time": f"{TABLE}.querySelectorAll('thead button')[6].click()",
+    "sort by time": f"{TABLE}.querySelectorAll('thead button')[5].click()",
     "search": f"{{ const one = {TABLE}.querySelector('input'); one.value = one.value ? '' : 'spice 127';"
     " one.dispatchEvent(new Event('input')); }",
     "another page": f"{{ const one = {TABLE}.querySelector('.pager input'); one.value = 3 - one.value;"

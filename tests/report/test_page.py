@@ -116,15 +116,15 @@ def test_it_loads_quietly_and_fetches_nothing_but_itself(opened: Browser, page: 
 
 
 def test_sorting(opened: Browser) -> None:
-    opened.run("document.querySelectorAll('#table-conversations thead button')[6].click()")
+    opened.run("document.querySelectorAll('#table-conversations thead button')[5].click()")
     assert opened.run("document.querySelectorAll('[aria-sort=ascending]').length") == 1
-    noticed = column(opened, 7)
+    noticed = column(opened, 6)
     assert noticed[:2] == ["0.05 ms, 42 B, close"] * 2
     order = [opened.run(f"({_NUMBER})({text!r})") for text in noticed if text]
     assert order == sorted(order)
-    opened.run("document.querySelectorAll('#table-conversations thead button')[6].click()")
+    opened.run("document.querySelectorAll('#table-conversations thead button')[5].click()")
     assert opened.run("document.querySelectorAll('[aria-sort=descending]').length") == 1
-    assert column(opened, 7)[0].startswith("≥ 20")
+    assert column(opened, 6)[0].startswith("≥ 20")
     opened.run("document.querySelectorAll('#table-conversations thead button')[0].focus()")
     opened.press("Enter", 13, "\r")  # by the keyboard, the names as a person orders them
     assert column(opened, 1)[:3] == ["gvncviewer--qemu-spice.pcapng/0", "many.pcapng/0", "many.pcapng/1"]
@@ -142,7 +142,7 @@ def test_searching_and_choosing(opened: Browser) -> None:
     type_in(opened, "no such words")
     assert status(opened) == f"No row matches (of {MANY + 1} rows)"
     opened.run("document.querySelector('a[data-choose=silent]').click()")
-    assert set(column(opened, 6)) == {"silent"}
+    assert set(column(opened, 5)) == {"silent"}
     assert status(opened).startswith("Rows 1 to 32 of 32")
     assert (
         opened.run("[...document.querySelectorAll('#table-conversations select')].at(-2).value") == "silent"

@@ -45,9 +45,9 @@ def test_a_conversation_is_a_row_and_the_odd_are_listed() -> None:
     found.add("a.pcap", "a b.pcap", cure)
     (cells,) = found.table.rows
     assert cells[0] == "a.pcap/0"
-    assert cells[3:6] == ["RFB", "SPICE", [0, "wrong-protocol", "wrong-protocol"]]
-    assert cells[6] == [1_000_000, "1 ms, 4 B, error reply", "first"]
-    assert cells[8] == [1_000_001, "1 violation, 1 gap of 77 bytes", "bad"]
+    assert cells[3:5] == ["RFB → SPICE", [0, "wrong-protocol", "wrong-protocol"]]
+    assert cells[5] == [1_000_000, "1 ms, 4 B, error reply", "first"]
+    assert cells[7] == [1_000_001, "1 violation, 1 gap of 77 bytes", "bad"]
     (odd,) = found.odd
     assert (odd.anchor, odd.words) == ("a.pcap/0", "wrong-protocol; 1 violation, 1 gap of 77 bytes")
     (details,) = found.table.details()
