@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import xmlschema
 
-from dissect.app.main import main
+from dissect.app.main import build_parser, main
 from tests.check import builds
 from tests.lab.conftest import await_nothing_left, leftovers_of
 
@@ -266,3 +268,19 @@ def test_retries_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     words = ["check", "suite.toml", "--case", "session", "--retries", "2", "--no-pictures"]
     assert main(words) == 1
     assert "fail (2 retries)" in capsys.readouterr().out
+
+
+def test_the_pipelines_in_the_documentation_are_ones() -> None:
+    """The YAML is YAML of its form, and its command lines are read by the parser."""
+    yaml = pytest.importorskip("yaml")
+    text = (Path(__file__).parents[2] / "docs/check.md").read_text("utf-8")
+    github, gitlab = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S))
+    steps = [step["run"] for step in github["jobs"]["check"]["steps"] if "run" in step]
+    lines = [*steps, *gitlab["first-bytes"]["script"]]
+    commands = [line.strip() for line in lines if line.startswith("firstbyte ")]
+    assert len(commands) == 2
+    for command in commands:
+        args = build_parser(["check"]).parse_args(shlex.split(command)[1:])
+        assert (args.junit, args.markdown) == (Path("report.xml"), Path("summary.md"))
+    assert gitlab["first-bytes"]["artifacts"]["reports"]["junit"] == "report.xml"
+    assert gitlab["first-bytes"]["allow_failure"] == {"exit_codes": 3}
