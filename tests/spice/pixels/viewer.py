@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -98,7 +99,10 @@ class Link:
 
 
 class Viewer:
-    """Connects, looks, and keeps the screen. `compression` is what it asks the server for."""
+    """Connects, looks, and keeps the screen. `compression` is what it asks the server for.
+
+    Without `draws` it only listens, on its display link.
+    """
 
     def __init__(
         self,
@@ -107,6 +111,7 @@ class Viewer:
         *,
         compression: int | None = None,
         capabilities: Sequence[int] = (SIZED_STREAM, MONITORS_CONFIG, A8_SURFACE, LZ4, PREF_COMPRESSION),
+        draws: bool = True,
     ) -> None:
         self.renderer = Renderer()
         self.problems: list[str] = []
@@ -128,7 +133,10 @@ class Viewer:
             )
         )
         self._taken = 0
-        self._until(lambda: self.renderer.screen is not None)
+        if draws:
+            self._until(lambda: self.renderer.screen is not None)
+        else:
+            self.display.until(lambda: any(r.name == "SPICE_MSG_DISPLAY_MARK" for r in self.display.records))
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +156,10 @@ class Viewer:
                 kinds = (image["descriptor"]["type"] for image in images_in(one.values))
                 found |= {constants.IMAGE_TYPES[kind] for kind in kinds}
         return found
+
+    def heard(self, over: threading.Event) -> bool:
+        """Listen to the display channel; whether there is nothing more to hear."""
+        return not self.display.read(0.3) and over.is_set()
 
     def violations(self) -> list[Record]:
         return [one for one in [*self.main.records, *self.display.records] if one.kind != "message"]
