@@ -53,6 +53,7 @@ LIBRARIES = {
         "dissect.capture.swift",
     ),
     "fsspec": ("dissect.app.scanning",),
+    "shtab": ("dissect.app.commands.completion",),
     "PIL": (
         "dissect.rfb.pixels",
         "dissect.spice.pixels",
