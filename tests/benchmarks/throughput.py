@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -24,6 +25,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
@@ -60,6 +63,23 @@ def programs(path: Path) -> dict[str, list[str]]:
     }
 
 
+def versions() -> str:
+    """What is compared, as it names itself."""
+    found = [f"Python {sys.version.split()[0]}"]
+    found += [f"{name} {version(name)}" for name in ("numpy", "numba") if find_spec(name) is not None]
+    if find_spec("numba") is None:
+        found.append("without numba")
+    for command, pattern in (
+        (["tshark", "--version"], r"TShark \(Wireshark\) (\S+)"),
+        (["ndpiReader", "-h"], r"nDPI .*?(\d\S+)"),
+    ):
+        if shutil.which(command[0]) is not None:
+            said = subprocess.run(command, capture_output=True, text=True, check=False)
+            match = re.search(pattern, said.stdout + said.stderr)
+            found.append(f"{command[0]} {match.group(1).rstrip('.)') if match else 'of unknown version'}")
+    return ", ".join(found)
+
+
 def once(command: list[str]) -> tuple[float, float, int]:
     """Run a command: wall time and processor time in s, peak memory in kB of its largest process."""
     # A process of its own, so that the peak is that of this command and not of an earlier one.
@@ -85,7 +105,7 @@ def measure(path: Path, runs: int, slowest: int) -> dict[str, Measured]:
                 if not turn:
                     print(f"  left out, not installed: {command[0]}")
                 continue
-            if command[0] == "tshark" and (turn > 1 or path.stat().st_size > slowest):
+            if command[0] == "tshark" and (turn != 1 or path.stat().st_size > slowest):
                 continue  # one measurement: it takes many times as long as all others together
             wall, processor, peak = once(command)
             if turn:
@@ -148,7 +168,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start")
+    print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; {versions()}")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         if options.memory:
