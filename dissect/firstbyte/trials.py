@@ -29,10 +29,10 @@ def trials(*paths: str | PathLike[str]) -> Trials:
     Raises OSError, and `ResultsError` of `dissect.timing.results` where there is no trial in a file.
 
     >>> from dissect import firstbyte as fb
-    >>> run = fb.trials("tests/firstbyte/trials.ndjson")
+    >>> run = fb.trials("pcaps/trials/cure.parquet")
     >>> run
-    <Trials: 12 of 4 pairs>
-    >>> run.select(client="patient").observations()[0].status
+    <Trials: 120 of 6 pairs>
+    >>> run.select(client="model-vnc-quiet").observations()[0].status
     'censored'
     """
     rows: list[Row] = []
@@ -51,12 +51,13 @@ class Trials:
     that could not be used.
 
     >>> from dissect import firstbyte as fb
-    >>> run = fb.trials("tests/firstbyte/trials.ndjson")
-    >>> run.pairs
-    [('patient', 'spice-16'), ('patient', 'spice-4'), ('quiet', 'spice-16'), ('quiet', 'spice-4')]
-    >>> run.summaries()["patient", "spice-4"].median.ns
-    1999900000
-    >>> run.summaries()["quiet", "spice-4"].median.ns is None        # it never noticed: there is only a bound
+    >>> run = fb.trials("pcaps/trials/cure.parquet")
+    >>> run.pairs[0]
+    ('model-vnc-early', 'model-spice-16')
+    >>> found = run.summaries(fb.Side.SERVER)
+    >>> found["model-vnc-early", "model-spice-4"].median
+    Median(ns=1197321, low=975291, high=1467172)
+    >>> found["model-vnc-early", "model-spice-16"].median.ns is None  # only a bound
     True
     """
 
@@ -75,8 +76,8 @@ class Trials:
         """Who met whom: (client, server), sorted.
 
         >>> from dissect import firstbyte as fb
-        >>> len(fb.trials("tests/firstbyte/trials.ndjson").pairs)
-        4
+        >>> len(fb.trials("pcaps/trials/cure.parquet").pairs)
+        6
         """
         return sorted({row.pair for row in self.rows})
 
@@ -90,9 +91,9 @@ class Trials:
         """Those of one client, of one server, or for which `where` is true.
 
         >>> from dissect import firstbyte as fb
-        >>> run = fb.trials("tests/firstbyte/trials.ndjson")
-        >>> len(run.select(server="spice-4")), len(run.select(where=lambda row: row.trial == 0))
-        (6, 4)
+        >>> run = fb.trials("pcaps/trials/cure.parquet")
+        >>> len(run.select(server="model-spice-4")), len(run.select(where=lambda row: row.trial == 0))
+        (60, 6)
         """
         return Trials(
             [
@@ -109,8 +110,8 @@ class Trials:
         """The clock that times are taken from: "wire" where every trial has it, else "user"; never both.
 
         >>> from dissect import firstbyte as fb
-        >>> fb.trials("tests/firstbyte/trials.ndjson").clock
-        'user'
+        >>> fb.trials("pcaps/trials/cure.parquet").clock
+        'wire'
         """
         from dissect.timing.grid import best_clock
 
@@ -120,7 +121,7 @@ class Trials:
         """What was observed of one side, exact or as a bound; trials that were lost have none.
 
         >>> from dissect import firstbyte as fb
-        >>> run = fb.trials("tests/firstbyte/trials.ndjson").select(client="quiet", server="spice-4")
+        >>> run = fb.trials("pcaps/trials/cure.parquet").select(client="model-vnc-quiet")
         >>> {seen.status for seen in run.observations()}
         {'censored'}
         """
@@ -133,9 +134,10 @@ class Trials:
         Pairs with nothing to notice are left out. Raises `StatisticsMissing` without scipy.
 
         >>> from dissect import firstbyte as fb
-        >>> summary = fb.trials("tests/firstbyte/trials.ndjson").summaries()["patient", "spice-4"]
+        >>> found = fb.trials("pcaps/trials/cure.parquet").summaries()
+        >>> summary = found["model-vnc-early", "model-spice-4"]
         >>> summary.n, summary.exact, summary.outcomes["close"].count
-        (3, 3, 3)
+        (20, 20, 20)
         """
         from dissect.timing.estimators import summarise
 
@@ -152,8 +154,8 @@ class Trials:
         observation, `StatisticsMissing` without scipy.
 
         >>> from dissect import firstbyte as fb
-        >>> run = fb.trials("tests/firstbyte/trials.ndjson").select(client="patient")
-        >>> before, after = run.select(server="spice-16"), run.select(server="spice-4")
+        >>> run = fb.trials("pcaps/trials/cure.parquet").select(client="model-vnc-early")
+        >>> before, after = run.select(server="model-spice-16"), run.select(server="model-spice-4")
         >>> before.compare(after).why                       # before, nobody noticed: no median to compare
         'the median of the first is not reached'
         """
@@ -168,9 +170,9 @@ class Trials:
         A trial's row has its observations in a list, as in the Parquet of `firstbyte matrix`.
 
         >>> from dissect import firstbyte as fb
-        >>> run = fb.trials("tests/firstbyte/trials.ndjson")
+        >>> run = fb.trials("pcaps/trials/cure.parquet")
         >>> run.table("observations").to_pandas().groupby(["client", "status"]).size().to_dict()
-        {('patient', 'censored'): 6, ('patient', 'exact'): 6, ('quiet', 'censored'): 12}
+        {('model-vnc-early', 'censored'): 80, ('model-vnc-early', 'exact'): 80, ...}
         """
         from dissect.firstbyte import tables
 
@@ -192,8 +194,8 @@ class Trials:
         Raises ValueError for another word or without a trial, `StatisticsMissing` without scipy.
 
         >>> from dissect import firstbyte as fb
-        >>> fb.trials("tests/firstbyte/trials.ndjson").plot("curves")
-        <Picture: 12 trials, the client's curves>
+        >>> fb.trials("pcaps/trials/cure.parquet").plot("curves")
+        <Picture: 120 trials, the client's curves>
         """
         from dissect.firstbyte.pictures import Picture
         from dissect.timing.plots import before_after, curves, heat_map
