@@ -199,7 +199,7 @@ WIDE: Final = 760
 """Units of a picture's width; about 1.2 to a pixel where it is shown as wide as a page's text."""
 
 _TIME, _CLIENT, _SERVER, _BYTES = 84, 104, 672, 752
-_LINE, _LETTER, _BOLD = 17, 7.3, 8.3  # a line of a size of 13, a letter on the average of the widest fonts
+_LINE, _LETTER, _BOLD = 17, 7.3, 7.7  # a line of a size of 13, a letter on the average of the widest fonts
 
 _PICTURE: Final = asset("ladder-picture.css")
 
@@ -290,9 +290,11 @@ def _drawn(rungs: Rungs, row: Rung, at: float, words: list[str]) -> list[Markup]
     side = str(row.side or "none")
     found = [_text(_TIME, at + 4, stamp, "pale", "end"), _text(_BYTES, at + 4, row.size, "pale", "end")]
     found = [one for one, shown in zip(found, (stamp, row.size), strict=True) if shown]
-    shown = [_cut(line, space - (66 if row.kind == "call" else 0)) for line in words]
+    boxed = row.kind in ("call", "violation", "fold")
+    room = [(space - 20) * _LETTER / _BOLD, *[space - 20] * len(row.lines)] if boxed else [space]
+    shown = [_cut(line, wide) for line, wide in zip(words, room, strict=boxed)]
     whole = [tag("title", " ".join(words))] if shown != words else []
-    if row.kind in ("call", "violation", "fold"):
+    if boxed:
         wide = max(len(shown[0]) * _BOLD, *(len(line) * _LETTER for line in shown)) + 20
         left = middle - wide / 2
         if row.kind != "fold":

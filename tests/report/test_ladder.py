@@ -76,6 +76,10 @@ def test_gaps_violations_and_folds_show_and_text_is_text() -> None:
     picture = ladder_svg(rungs, capture=NASTY, names={C: NASTY, S: NASTY})
     names = {element.tag.partition("}")[2] for element in ElementTree.fromstring(picture).iter()}
     assert names == {"svg", "style", "title", "desc", "rect", "path", "text", "g"}
+    boxes = [one.attrib for one in ElementTree.fromstring(picture).iter() if one.get("class") == "box"]
+    lefts = [float(one["x"]) for one in boxes if float(one["y"]) > 10]
+    assert len(lefts) == 4
+    assert min(lefts) > 104  # right of the client's lifeline
 
 
 @pytest.mark.parametrize("path", PCAPS[::6], ids=lambda path: path.stem)
