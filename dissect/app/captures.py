@@ -34,6 +34,7 @@ from dissect.stream.records import Record
 
 if TYPE_CHECKING:
     from dissect.capture.bulk import Bulk
+    from dissect.capture.plain import Plain
 
 Keep = Callable[[Frame], bool]
 
@@ -278,14 +279,7 @@ class Captures:
         return tell
 
     def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
-        from dissect.capture.bulk import Bulk  # numpy is slow to import
-
-        bulk = Bulk(Conversations(), self._share)
-        if self._swift(names):
-            from dissect.capture.swift import Swift
-            from dissect.dissection.recognise import first_bytes
-
-            bulk = Swift(Conversations(), first_bytes(), self._share)
+        bulk = self._reader(names)
         first = self._share[0] == 0  # of several that read the same, one says what is wrong with it
         past = 0
         end_ns: int | None = None
@@ -329,6 +323,21 @@ class Captures:
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
 
+    def _reader(self, names: Sequence[str]) -> Bulk | Plain:
+        """What reads these captures best."""
+        if self._share[1] == 1 and not self._follow and 0 < _size(names) < SMALL:
+            from dissect.capture.plain import Plain
+
+            return Plain(Conversations())
+        if self._swift(names):
+            from dissect.capture.swift import Swift
+            from dissect.dissection.recognise import first_bytes
+
+            return Swift(Conversations(), first_bytes(), self._share)
+        from dissect.capture.bulk import Bulk  # numpy is slow to import
+
+        return Bulk(Conversations(), self._share)
+
     def _note(self, conversation: Conversation, name: str) -> None:
         """A conversation that began in this capture was told of for the first time."""
         self._opened[conversation.index] = name
@@ -341,7 +350,7 @@ class Captures:
             return False
         return not self._follow and _size(names) >= SWIFT and find_spec("numba") is not None
 
-    def _ticker(self, capture: Capture, bulk: Bulk, past: int, show: _Shower) -> Callable[[], None]:
+    def _ticker(self, capture: Capture, bulk: Bulk | Plain, past: int, show: _Shower) -> Callable[[], None]:
         """What is called often: shows how far this capture is, or tells whoever asked to be told."""
 
         def tick() -> None:
@@ -443,6 +452,9 @@ class _Shower:
 
 LARGE = 64 << 20
 """Bytes of captures from which on several processes read them together."""
+
+SMALL = 1 << 20
+"""Bytes of captures below which numpy is not worth its import."""
 
 SWIFT = 192 << 20
 """Bytes of captures from which on the compiled kernels read them, where numba is installed."""
