@@ -18,7 +18,7 @@ from dissect.check.baseline import Baseline
 from dissect.check.judging import GOOD
 from dissect.check.runner import Cell
 from dissect.check.running import Run
-from dissect.dissection.reading import dissect
+from dissect.dissection.reading import Dissected, dissect
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 
@@ -40,7 +40,8 @@ def keep(cell: Cell, folder: Path, *, pictures: bool = True) -> None:
         found["live capture"] = place / "live.pcapng"
         shutil.copyfile(run.capture, found["live capture"])
         names = {cell.case.played: "firstbyte", cell.case.played.other: cell.target.name}
-        if pictures and draw(found["live capture"], place / "ladder.png", names):
+        about = cell.judgement.reason.partition(":")[0] if cell.case.probe is not None else None
+        if pictures and draw(found["live capture"], place / "ladder.png", names, about):
             found["ladder"] = place / "ladder.png"
     found["diff"] = place / "diff.txt"
     found["diff"].write_text(text_of(cell), encoding="utf-8")
@@ -83,8 +84,11 @@ def text_of(cell: Cell) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def draw(capture: Path, picture: Path, names: Mapping[Side, str]) -> bool:
-    """Draw the first conversation in which somebody spoke; False where there is none at all."""
+def draw(capture: Path, picture: Path, names: Mapping[Side, str], probed: str | None = None) -> bool:
+    """Draw the first conversation in which somebody spoke; False where there is none at all.
+
+    probed: of a probe, the protocol in question: the trial that sent most of it is drawn.
+    """
     try:
         with open_capture(str(capture)) as opened:
             found = list(dissect(read(opened)))
@@ -94,6 +98,13 @@ def draw(capture: Path, picture: Path, names: Mapping[Side, str]) -> bool:
         return False
     from dissect.timing.plots import ladder, save
 
-    chosen = min(found, key=lambda one: (not one.records, one.conversation.index))
+    if probed is None:
+        chosen = min(found, key=lambda one: (not one.records, one.conversation.index))
+    else:
+        chosen = max(found, key=lambda one: (one.verdict.client_spoke == probed, _sent(one)))
     save(ladder(chosen, capture=capture.name, names=names), picture)
     return True
+
+
+def _sent(dissected: Dissected) -> int:
+    return sum(record.size for record in dissected.records if record.side is Side.CLIENT)

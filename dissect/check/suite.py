@@ -217,6 +217,7 @@ def suite_from(data: Mapping[str, Any], file: str, more: Sequence[str | Path] = 
         if not any(fnmatchcase(one, pattern) for one in targets for pattern in case.targets):
             known = ", ".join(targets) or "none"
             raise PeerTableError(file, f"case.{name}", "targets", f"no such target; there are: {known}")
+        _check_roles(case, targets, file)
         cases[name] = case
     if not cases:
         raise PeerTableError(file, None, "case", "there is no case in it")
@@ -224,6 +225,16 @@ def suite_from(data: Mapping[str, Any], file: str, more: Sequence[str | Path] = 
         raise PeerTableError(file, None, "target", "there is no target in it")
     baselines = directory / (read.string("baselines") or f"{stem}.baselines")
     return Suite(file, read.string("name") or stem, cases, targets, baselines, timing)
+
+
+def _check_roles(case: Case, targets: Mapping[str, Target], file: str) -> None:
+    """Raise PeerTableError where a target that a case names is of the wrong kind: it would never be run."""
+    for pattern in case.targets:
+        named = [one for one in targets.values() if fnmatchcase(one.name, pattern)]
+        if named and not any(one.role is case.needs for one in named):
+            what = "a probe" if case.probe is not None else f'role = "{case.played}"'
+            why = f"{named[0].name} is a {named[0].role}, and {what} needs a {case.needs}"
+            raise PeerTableError(file, f"case.{case.name}", "targets", why)
 
 
 class _Tables(Reader):

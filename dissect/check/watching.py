@@ -110,8 +110,11 @@ def _told(
     yield f"  {spoke}"
     seen = verdict.detect(peer)
     if seen is not None and plan.protocol is None:
-        by = {None: "nothing", "error-reply": "an error reply", "close": "an end", "reset": "an end"}[seen.by]
-        yield f"  the {peer} answers the wrong protocol by {by}"
+        by = {"error-reply": "an error reply", "close": "an end", "reset": "an end"}
+        if seen.by is None:
+            yield f"  the {peer} does not answer the wrong protocol"
+        else:
+            yield f"  the {peer} answers the wrong protocol by {by[seen.by]}"
     expected = {item.message.name for item in plan.expected if not item.handshake}
     later: dict[str, list[Message]] = {}
     for record in dissected.records:

@@ -30,7 +30,7 @@ deadline = 5
 [case.probe]
 probe = "spice"
 lengths = [4, 12]
-deadline = 0.5
+deadline = 1
 """
 
 
@@ -62,7 +62,7 @@ def test_a_later_greeting_has_its_interval(folder: Path) -> None:
     assert gap is not None
     assert gap.low is not None
     assert gap.high is not None
-    assert 50_000_000 < gap.low <= (gap.ns or 0) <= gap.high
+    assert 0 < gap.low <= (gap.ns or 0) <= gap.high
     assert difference(found.times["first answer"]).startswith("+")
     back = compared(folder, "late", "good")
     assert back.status is Status.PASS

@@ -95,7 +95,7 @@ def test_peers_by_hand(pytester: pytest.Pytester, recorded: Path) -> None:
                 socket.create_connection((server.host, server.port)).close()
 
         def test_a_probe(firstbyte):
-            run = firstbyte.check(model="SpiceServer", probe="rfb", lengths=[3, 4], deadline=0.4,
+            run = firstbyte.check(model="SpiceServer", probe="rfb", lengths=[3, 4], deadline=1.0,
                                   expect={"noticed": {"rfb": 4}})
             assert "rfb: noticed after 4 bytes" in run.behaviour
 

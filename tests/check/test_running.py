@@ -76,8 +76,8 @@ def test_a_bound_on_the_answer(captures: Path, tmp_path: Path) -> None:
     late = {**VNC, "settings": {"greeting_delay_ns": 300_000_000}}
     words = {"capture": "session.pcapng", "expect": {"within": 0.2}}
     found = run(captures, tmp_path, late, **words)
-    assert "first answer after 3" in found.complaints[0]
-    assert "later than 0.2 s" in found.complaints[0] or "later than 200 ms" in found.complaints[0]
+    assert found.complaints[0].startswith("first answer after ")
+    assert found.complaints[0].endswith(", later than 200 ms")
 
 
 def test_the_wrong_protocol_has_a_detection(captures: Path, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_wrong_protocol_has_a_detection(captures: Path, tmp_path: Path) -> N
 
 
 def test_a_probe_is_held_to_what_is_expected_and_leaves_a_capture(captures: Path, tmp_path: Path) -> None:
-    words = {"probe": ["rfb", "tls"], "lengths": [3, 4, 12], "deadline": 0.4}
+    words = {"probe": ["rfb", "tls"], "lengths": [3, 4, 12], "deadline": 1.0}
     found = run(captures, tmp_path, SPICE, **words, expect={"noticed": {"rfb": 4}, "speaks": "spice"})
     assert found.passed, found.complaints
     assert "rfb: noticed after 4 bytes" in found.behaviour
@@ -104,7 +104,7 @@ def test_a_probe_is_held_to_what_is_expected_and_leaves_a_capture(captures: Path
 
 
 def test_a_sweep_has_its_known_hangs(captures: Path, tmp_path: Path) -> None:
-    words = {"sweep": "rfb", "deadline": 0.5, "expect": {"answered": True, "hangs": ["003.008"]}}
+    words = {"sweep": "rfb", "deadline": 1.0, "expect": {"answered": True, "hangs": ["003.008"]}}
     found = run(captures, tmp_path, VNC, **words)
     assert found.complaints == ["003.008: answered, where a hang is known"]
 

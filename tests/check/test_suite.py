@@ -136,6 +136,10 @@ MISTAKES = {
     "of the other kind": (TARGET + '[case.c]\nprobe = "rfb"\nshape = "bytewise"', "shape: is for a capture"),
     "a name": (TARGET + '[case."../c"]\nprobe = "rfb"', "files are named after it"),
     "no such target": (TARGET + CASE + 'targets = "x"', "[case.c] targets: no such target; there are: t"),
+    "the other kind": (
+        CASE + '[target.t]\npeer = "gvncviewer"',
+        't is a client, and role = "client" needs a server',
+    ),
     "no case": (TARGET, "case: there is no case in it"),
     "no target": (CASE, "no such target; there are: none"),
     "two kinds": (CASE + '[target.t]\npeer = "qemu-vnc"\naddress = "127.0.0.1:1"', "a target has one of"),
