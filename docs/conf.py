@@ -67,6 +67,20 @@ def look_for_fetches(app: Sphinx, failure: Exception | None) -> None:
                 logging.getLogger(__name__).warning(f"{path}: fetched from elsewhere: {found}")
 
 
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(((?:\.\./)+[^)#:]+)\)")
+
+
+def name_what_is_not_here(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let a link to a file of the repository that is no page say where that file is."""
+
+    def named(link: re.Match[str]) -> str:
+        path = (HERE / name).parent.joinpath(link[2]).resolve()
+        return link[0] if path.is_relative_to(HERE) else f"{link[1]} (`{path.relative_to(HERE.parent)}`)"
+
+    source[0] = LINK.sub(named, source[0])
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", name_what_is_not_here)
     app.connect("build-finished", look_for_fetches)
