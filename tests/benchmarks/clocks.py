@@ -5,26 +5,30 @@
 
 N (25) trials of each of four pairs of models, in which somebody notices or a ServerInit comes, while K (0)
 programs keep the processors busy. Times are compared trial by trial: the user clock's with the wire's, and
-the wire's with what the same dissector finds in tcpdump's capture of the same packets. Needs root.
+the wire's with those that the same dissector finds where each packet has the time that tcpdump gave it. Needs
+root.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dissect.capture import open_capture, read
+from dissect.capture import PcapngWriter, open_capture, read
+from dissect.capture.link import LINKTYPE_ETHERNET
 from dissect.dissection.reading import Dissected, dissect
 from dissect.lab.lab import Lab
 from dissect.lab.matrix import Matrix, Plan
+from dissect.lab.recorder import Recorder
 from dissect.stream import Side
 from dissect.timing.results import Row
 
@@ -64,23 +68,43 @@ def busy(number: int) -> Iterator[None]:
             program.wait()
 
 
-def hops(path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, Dissected, Dissected]]:
-    """Of each trial, tcpdump's view of the client's and of the server's hop: those of one began together."""
+class Kept(Matrix):
+    """A matrix that keeps the recordings of its hops."""
+
+    def __init__(self, lab: Lab, plan: Plan, folder: Path) -> None:
+        super().__init__(lab, plan, wire=True)
+        self.folder = folder
+
+    def _observe(self, row: Row, folder: Path, hops: dict[Side, Recorder], *, relayed: bool) -> None:
+        for side in hops:
+            shutil.copy(folder / f"{side}.pcapng", self.folder / f"{row.order}-{side}.pcapng")
+        super()._observe(row, folder, hops, relayed=relayed)
+
+
+def packets(path: Path) -> list[tuple[int, bytes]]:
     with open_capture(path) as capture:
-        found = sorted(dissect(read(capture), records=False), key=lambda one: one.conversation.start_ns)
-    ends = [row.started_ns for row in rows[1:]] + [1 << 63]
-    for row, end in zip(rows, ends, strict=True):
-        of = [one for one in found if row.started_ns <= one.conversation.start_ns < end]
-        mine = [one for one in of if one.verdict.client_spoke == row.client_spoke]
-        for client in mine:
-            # The relay connects while it serves the client: the next connection, a millisecond away at most.
-            later = [
-                one for one in mine if 0 < one.conversation.start_ns - client.conversation.start_ns < 10**8
-            ]
-            server = later[0] if len(later) == 1 else None
-            if server is not None and server.verdict.server_spoke == row.server_spoke:
-                yield row, client, server
-                break
+        return [(packet.time_ns, bytes(packet.data)) for packet in capture]
+
+
+def by_tcpdump(path: Path, theirs: dict[bytes, list[int]]) -> tuple[list[int], Dissected | None]:
+    """How far the stamps of a recording are from tcpdump's of the same packets, and the recording with those.
+
+    theirs: a packet without its link header -> when it came. None where tcpdump lacks one.
+    """
+    apart = []
+    again = path.with_suffix(".again")
+    with again.open("w+b") as file:
+        writer = PcapngWriter(file, linktype=LINKTYPE_ETHERNET, name="lo", start_ns=0)
+        for ours, frame in packets(path):
+            times = theirs.get(frame[14:])
+            if times is None:
+                return [], None
+            time_ns = min(times, key=lambda ns: abs(ns - ours))
+            apart.append(ours - time_ns)
+            writer.write(time_ns, frame)
+        writer.close(time_ns + 1)
+    with open_capture(again) as capture:
+        return apart, next(dissect(read(capture)))
 
 
 def figures(name: str, differences: list[int], absolute: bool = False) -> str:
@@ -104,7 +128,7 @@ def main() -> None:
         with Lab() as lab, busy(args.load), tcpdump(path):
             time.sleep(5 if args.load else 0)
             plan = Plan(CLIENTS, SERVERS, args.trials, 5.0)
-            with Matrix(lab, plan, wire=True) as run:
+            with Kept(lab, plan, Path(folder)) as run:
                 rows = [row for row in run.run(set()) if row.lost is None]
         print(f"{args.load} busy programs, load average {before:.2f} before, {os.getloadavg()[0]:.2f} after")
         for side in Side:
@@ -115,13 +139,20 @@ def main() -> None:
             row.server_init_ns["user"] - row.server_init_ns["wire"] for row in rows if row.server_init_ns
         ]
         print(figures("to ServerInit: user minus wire", apart))
-        against = []
-        for row, client, server in hops(path, rows):
-            for side, seen in ((Side.CLIENT, client), (Side.SERVER, server)):
-                ours, theirs = row.seen(side, "wire"), seen.verdict.detect(side)
-                if ours and theirs and ours.exact and not theirs.censored:
-                    against.append(ours.ns - theirs.ns)
-        print(figures("wire against tcpdump, absolute", against, absolute=True))
+        theirs: dict[bytes, list[int]] = {}
+        for time_ns, frame in packets(path):
+            theirs.setdefault(frame[14:], []).append(time_ns)
+        stamps, durations = [], []
+        for row in rows:
+            for side in Side:
+                apart, seen = by_tcpdump(Path(folder) / f"{row.order}-{side}.pcapng", theirs)
+                stamps += apart
+                ours = row.seen(side, "wire")
+                other = None if seen is None else seen.verdict.detect(side)
+                if ours is not None and other is not None and ours.exact and not other.censored:
+                    durations.append(ours.ns - other.ns)
+        print(figures("stamps of packets, against tcpdump's", stamps, absolute=True))
+        print(figures("times of the wire clock, against tcpdump's", durations, absolute=True))
 
 
 if __name__ == "__main__":
