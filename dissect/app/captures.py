@@ -330,10 +330,7 @@ class Captures:
 
             return Plain(Conversations())
         if self._swift(names):
-            from dissect.capture.swift import Swift
-            from dissect.dissection.recognise import first_bytes
-
-            return Swift(Conversations(), first_bytes(), self._share)
+            return swift_reader(self._share)
         from dissect.capture.bulk import Bulk  # numpy is slow to import
 
         return Bulk(Conversations(), self._share)
@@ -348,7 +345,7 @@ class Captures:
         """Whether the compiled kernels are worth the second that they take to come up, and can be used."""
         if self._records or self._watch is not None or self._only is not None or self._keep is not None:
             return False
-        return not self._follow and _size(names) >= SWIFT and find_spec("numba") is not None
+        return not self._follow and worth_swift(names)
 
     def _ticker(self, capture: Capture, bulk: Bulk | Plain, past: int, show: _Shower) -> Callable[[], None]:
         """What is called often: shows how far this capture is, or tells whoever asked to be told."""
@@ -458,6 +455,19 @@ SMALL = 1 << 20
 
 SWIFT = 192 << 20
 """Bytes of captures from which on the compiled kernels read them, where numba is installed."""
+
+
+def worth_swift(names: Sequence[str]) -> bool:
+    """Whether these are files that `swift_reader` can read, and so large that it is worth its start."""
+    return find_spec("numba") is not None and _size(names) >= SWIFT
+
+
+def swift_reader(share: tuple[int, int] = (0, 1)) -> Bulk:
+    """What reads captures by the compiled kernels, for verdicts alone; see `Swift`."""
+    from dissect.capture.swift import Swift
+    from dissect.dissection.recognise import first_bytes
+
+    return Swift(Conversations(), first_bytes(), share)
 
 
 def _size(names: Sequence[str]) -> int:

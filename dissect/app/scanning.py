@@ -12,6 +12,7 @@ import glob
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dissect.app.captures import swift_reader, worth_swift
 from dissect.app.terminal import Unusable
 from dissect.capture import CaptureError, Conversations, open_capture
 from dissect.capture.bulk import Bulk
@@ -27,6 +29,9 @@ from dissect.firstbyte.tables import COLUMNS, CONVERSATION, conversation_row, sc
 
 NAMES = re.compile(r"\.(pcap|pcapng|cap|dmp)\d*(\.(gz|xz|zst|lz4|bz2))?$", re.IGNORECASE)
 """Names that are taken for captures where a folder is walked; a file that is named is always taken."""
+
+CONNECT = 10
+"""Seconds in which a Dask scheduler must answer."""
 
 BATCH = 4096
 """Rows that are kept before they are written."""
@@ -124,16 +129,27 @@ def _needed(package: str) -> Any:
     from importlib import import_module
 
     try:
-        if package == "fsspec":
-            return import_module("fsspec")
+        if package != "pyarrow":
+            return import_module(package)
         import_module("pyarrow.parquet")
         return import_module("pyarrow")
     except ImportError:
-        raise Unusable(f"scan needs the package {package} (pip install 'firstbyte[scan]')") from None
+        extra = "dask" if package == "distributed" else "scan"
+        raise Unusable(f"scan needs the package {package} (pip install 'firstbyte[{extra}]')") from None
 
 
-def scan(wanted: list[Source], folder: Path, jobs: int, tell: Callable[[Scanned], None]) -> None:
-    """Scan captures into `folder`, `jobs` at a time; `tell` is called for each as it is done."""
+def scan(
+    wanted: list[Source],
+    folder: Path,
+    jobs: int,
+    tell: Callable[[Scanned], None],
+    cluster: str | None = None,
+) -> None:
+    """Scan captures into `folder`, `jobs` at a time; `tell` is called for each as it is done.
+
+    cluster: the address of a Dask scheduler, whose workers then do it. They must be able to open the captures
+    by the same names; what they find comes back, and only this process writes into `folder`.
+    """
     _needed("pyarrow")
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.unfinished"):
@@ -144,6 +160,9 @@ def scan(wanted: list[Source], folder: Path, jobs: int, tell: Callable[[Scanned]
             tell(Scanned(source.name, _count(folder / source.part), before=True))
         else:
             todo.append(source)
+    if cluster is not None:
+        _scan_on_cluster(todo, folder, tell, cluster)
+        return
     if jobs == 1 or len(todo) < 2:
         for source in todo:
             tell(scan_one(source, folder))
@@ -152,6 +171,35 @@ def scan(wanted: list[Source], folder: Path, jobs: int, tell: Callable[[Scanned]
     with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
         for scanned in pool.map(scan_one, todo, [folder] * len(todo)):
             tell(scanned)
+
+
+def _scan_on_cluster(todo: list[Source], folder: Path, tell: Callable[[Scanned], None], address: str) -> None:
+    distributed = _needed("distributed")
+    try:
+        client = distributed.Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise Unusable(f"no Dask scheduler answers: {error}", source=address) from None
+    with client:
+        waiting = {client.submit(scan_apart, source, pure=False): source for source in todo}
+        for future in distributed.as_completed(list(waiting), loop=client.loop):
+            source = waiting.pop(future)
+            failure = future.exception()
+            if failure is None:
+                scanned, part = future.result()
+                unfinished = (folder / source.part).with_suffix(".unfinished")
+                unfinished.write_bytes(part)
+                unfinished.rename(folder / source.part)
+            else:  # nothing is written, so that the next run tries again
+                scanned = Scanned(source.name, 0, f"not scanned: {type(failure).__name__}: {failure}")
+            future.release()
+            tell(scanned)
+
+
+def scan_apart(source: Source) -> tuple[Scanned, bytes]:
+    """`scan_one` where the folder is not at hand: what became of the capture, and its Parquet file."""
+    with tempfile.TemporaryDirectory() as name:
+        scanned = scan_one(source, Path(name))
+        return scanned, (Path(name) / source.part).read_bytes()
 
 
 def scan_one(source: Source, folder: Path) -> Scanned:
@@ -187,7 +235,7 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
     except (OSError, ValueError, ImportError) as error:
         yield {**empty, "capture": source.name, "error": str(error)}
         return
-    bulk = Bulk(Conversations())
+    bulk = swift_reader() if worth_swift([source.name]) else Bulk(Conversations())
     with capture:
 
         def events() -> Iterator[Any]:

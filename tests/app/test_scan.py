@@ -6,7 +6,11 @@ from __future__ import annotations
 import gzip
 import json
 import sys
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -126,6 +130,80 @@ def test_a_url_is_read(captures: Path, tmp_path: Path) -> None:
     assert {row["capture"] for row in table(tmp_path)} == {f"file://{captures}/one.pcapng"}
     gone = Source(f"file://{captures}/gone.pcap", 1, "")
     assert scan_one(gone, tmp_path).error
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder, without a word."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web(captures: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(captures)))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def bare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without where the capture was."""
+    return [{**row, "capture": Path(row["capture"]).name} for row in rows]
+
+
+def test_captures_in_memory_and_on_the_web(captures: Path, tmp_path: Path, web: str) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/firstbyte-test/one.pcapng", (captures / "one.pcapng").read_bytes())
+    names = {
+        "disk": str(captures / "one.pcapng"),
+        "memory": "memory://firstbyte-test/one.pcapng",
+        "web": f"{web}/one.pcapng",
+    }
+    for kind, name in names.items():
+        words = ["scan", name, "-o", str(tmp_path / kind), "--jobs", "1"]
+        assert app.main(words) == app.PASS
+    memory.rm("/firstbyte-test", recursive=True)
+    disk, *others = (bare(table(tmp_path / kind)) for kind in names)
+    assert len(disk) == 2
+    assert all(other == disk for other in others)
+
+
+def test_a_cluster_finds_what_one_process_finds(
+    captures: Path, tmp_path: Path, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("aiohttp")
+    wanted = [str(captures), f"{web}/one.pcapng"]
+    assert app.main(["scan", *wanted, "-o", str(tmp_path / "alone"), "--jobs", "1"]) == app.PASS
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    with distributed.LocalCluster(host="127.0.0.1", silence_logs="CRITICAL", **options) as cluster:
+        words = ["scan", *wanted, "-o", str(tmp_path / "many"), "--dask", cluster.scheduler_address, "--json"]
+        capsys.readouterr()
+        assert app.main(words) == app.PASS
+        first = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        (tmp_path / "many" / next((tmp_path / "many").glob("*.parquet")).name).unlink()
+        assert app.main(words) == app.PASS
+        again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [sum(one["before"] for one in run) for run in (first, again)] == [0, 5]
+    assert table(tmp_path / "many") == table(tmp_path / "alone")
+    names = {path.name for path in (tmp_path / "many").iterdir()}
+    assert names == {path.name for path in (tmp_path / "alone").iterdir()}
+
+
+def test_a_cluster_that_is_not_there_is_one_line(
+    captures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(scanning, "CONNECT", 0.2)
+    words = ["scan", str(captures), "-o", str(tmp_path / "out"), "--dask", "tcp://127.0.0.1:9"]
+    assert app.main(words) == app.UNUSABLE
+    assert "no Dask scheduler answers" in capsys.readouterr().err
 
 
 def test_nothing_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

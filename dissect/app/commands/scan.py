@@ -27,6 +27,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="captures that are read at a time (default: one a core, here %(default)s)",
     )
+    parser.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of this Dask cluster read (tcp://HOST:8786); they need firstbyte, and the "
+        "captures under the same names; the Parquet files are written here",
+    )
     parser.add_argument("--json", action="store_true", help="one object a capture on standard output")
     parser.epilog = (
         "What was done is not done again: run the same command to go on after an interruption.\n\n"
@@ -57,7 +63,7 @@ def run(args: Namespace) -> int:
             of = terminal.plural(len(wanted), "capture")
             progress.update(f"{done} of {of}, {terminal.plural(found, 'conversation')}")
 
-        scan(wanted, Path(args.output), args.jobs, tell)
+        scan(wanted, Path(args.output), args.jobs, tell, args.dask)
     if not args.json:
         print(
             f"{terminal.plural(found, 'conversation')} in {terminal.plural(done, 'capture')}"
