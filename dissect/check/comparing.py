@@ -72,7 +72,7 @@ def _run(runner: Runner, found: Compared, samples: int, random: Random) -> None:
         sessions = [
             stack.enter_context(
                 Session(
-                    case, target, runner.groups(case, target), runner.folder, runner.stop,
+                    case, target, runner.played(case, target), runner.folder, runner.stop,
                     allowed=runner.settings.allowed, repeat=max(LEAST, samples // turns),
                 )
             )

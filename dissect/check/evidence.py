@@ -77,6 +77,7 @@ def text_of(cell: Cell) -> str:
         f"target {cell.target.name} {safe(cell.version or '')}".rstrip(),
         f"{judgement.status}: {safe(judgement.reason)}",
         *(f"  {safe(line)}" for line in judgement.rates),
+        *(safe(line) for line in cell.notes),
         "",
         *(safe(line) for line in judgement.diff),
         *(["", *map(str, judgement.shifts)] if judgement.shifts else []),

@@ -165,10 +165,10 @@ class Running:
             case = case_from("case", words, tool._file, [tool._item.path.parent])
             if case.needs is not self._target.role:
                 pytest.fail(f"firstbyte: this case needs a {case.needs}", pytrace=False)
-            groups = prepare(case, tool._file, case.password or self._target.password)
+            played = prepare(case, tool._file, case.password or self._target.password)
             allowed = (allowed,) if isinstance(allowed, str) else tuple(allowed)
             with Session(
-                case, self._target, groups, tool._path(), Stop(), allowed=allowed, live=self._live
+                case, self._target, played, tool._path(), Stop(), allowed=allowed, live=self._live
             ) as session:
                 runs = [session.run() for _ in range(case.runs)]
         except LabError as error:

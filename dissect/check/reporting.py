@@ -61,6 +61,7 @@ def row(cell: Cell, suite: str) -> dict[str, Any]:
         "known": judgement.known,
         "judged_by": "baseline" if cell.baseline is not None else "expectation",
         "rates": judgement.rates,
+        "notes": cell.notes,
         "runs": [run_row(run) for run in cell.runs[:RUNS_TOLD]],
         "retried": cell.retried,
         "times": [shift_row(shift) for shift in judgement.shifts],
@@ -164,6 +165,7 @@ def _test(cell: Cell, suite: str) -> junit.TestCase:
     properties = [("status", str(judgement.status)), ("runs", str(len(cell.runs)))]
     properties += [("tag", tag) for tag in cell.case.tags]
     properties += [("rate", rate) for rate in judgement.rates]
+    properties += [("note", note) for note in cell.notes]
     properties += [(f"time {shift.name}", str(shift)) for shift in judgement.shifts]
     if cell.retried:
         properties.append(("retried", str(cell.retried)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from dissect.check import baseline as baselines
 from dissect.check.baseline import Baseline
 from dissect.check.judging import GOOD, Judgement, Status, judge
-from dissect.check.running import Group, Run, Session, prepare
+from dissect.check.running import Played, Run, Session, prepare
 from dissect.check.suite import Case, Suite, Target
 from dissect.check.targets import Live, Stop, not_installed
 from dissect.lab.errors import LabError
@@ -57,6 +57,8 @@ class Cell:
     version: str | None = None
     log: str = ""
     retried: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What of the case was left out, in sentences."""
     evidence: dict[str, Path] = field(default_factory=dict)
     """What was kept of a failure: what it is -> file."""
 
@@ -81,7 +83,7 @@ class Runner:
     def __init__(self, suite: Suite, settings: Settings, folder: Path, stop: Stop | None = None) -> None:
         self.suite, self.settings, self.folder = suite, settings, folder
         self.stop = stop or Stop()
-        self._groups: dict[tuple[str, str | None], list[Group]] = {}
+        self._played: dict[tuple[str, str | None], Played] = {}
         self._shared: dict[str, tuple[Live, threading.Lock]] = {}
         self._stack = ExitStack()
         self._lock = threading.Lock()
@@ -92,18 +94,18 @@ class Runner:
         Raises LabError, BaselineError.
         """
         for done, (case, target) in enumerate(pairs):
-            self.groups(case, target)
+            self.played(case, target)
             if not self.settings.record:
                 self.baseline(case, target)
             tick(done + 1)
 
-    def groups(self, case: Case, target: Target) -> list[Group]:
+    def played(self, case: Case, target: Target) -> Played:
         """What of the case's capture is played."""
         password = case.password if case.password is not None else target.password
         key = case.name, password
-        if key not in self._groups:
-            self._groups[key] = prepare(case, self.suite.file, password)
-        return self._groups[key]
+        if key not in self._played:
+            self._played[key] = prepare(case, self.suite.file, password)
+        return self._played[key]
 
     def baseline_path(self, case: Case, target: Target) -> Path:
         """Where the baseline lies that `target` is judged by."""
@@ -167,9 +169,11 @@ class Runner:
         settings = self.settings
         recorded = None if settings.record else self.baseline(case, target)
         repeat = self.suite.timing.samples if case.timed else 3
+        played = self.played(case, target)
         cell = Cell(case, target, Judgement(Status.NOT_RUN, "interrupted"), baseline=recorded)
+        cell.notes += played.left_out
         session = Session(
-            case, target, self.groups(case, target), self.folder, self.stop,
+            case, target, played, self.folder, self.stop,
             allowed=settings.allowed, repeat=repeat, live=live,
         )  # fmt: skip
         failed: LabError | None = None
@@ -227,7 +231,7 @@ class Runner:
         path = self.baseline_path(case, target)
         source = "a probe"
         if case.capture is not None:
-            plan = self.groups(case, target)[0][0]
+            plan = self.played(case, target).groups[0][0]
             source = f"{Path(case.capture).name}, sha256 {(plan.sha256 or '')[:16]}"
         build = f"{target.name} {cell.version or '(version unknown)'}"
         new = baselines.made(case.name, build, source, cell.runs, timed=case.timed)

@@ -76,13 +76,21 @@ class Run:
         return self.outcome is Outcome.PASS and not self.complaints
 
 
-def prepare(case: Case, source: str, password: str | None = None) -> list[Group]:
-    """What of the case's capture is played, in order; () for a probe.
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What of a capture is played, in order, and what is not, in sentences."""
+
+    groups: tuple[Group, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def prepare(case: Case, source: str, password: str | None = None) -> Played:
+    """What of the case's capture is played; nothing for a probe.
 
     source: the suite's file. Raises PeerTableError where nothing of it can be played.
     """
     if case.capture is None:
-        return []
+        return Played()
 
     def wrong(key: str, why: str) -> PeerTableError:
         return PeerTableError(source, f"case.{case.name}", key, why)
@@ -105,8 +113,9 @@ def prepare(case: Case, source: str, password: str | None = None) -> list[Group]
         groups = sorted([*groups, *alone], key=lambda group: group[0].index)
     if not groups:
         raise wrong("capture", f"{case.capture}: no TCP conversation in it")
-    if case.session_id is None:
-        groups = [group for group in groups if len(groups) == 1 or group[0].unplayable is None]
+    every = groups
+    if len(groups) > 1:
+        groups = [group for group in groups if group[0].unplayable is None]
     if not groups:
         raise wrong("capture", f"{case.capture}: none of its conversations can be played")
     options = replace(case.options, password=password)
@@ -119,7 +128,12 @@ def prepare(case: Case, source: str, password: str | None = None) -> list[Group]
     names = {item.message.name for group in groups for plan in group for item in plan.expected}
     if case.options.through is not None and case.options.through not in names:
         raise wrong("through", f"no message {case.options.through} of the live side in {case.capture}")
-    return groups
+    left_out = [
+        f"conversation {group[0].index} of {Path(case.capture).name} is not played: {group[0].unplayable}"
+        for group in every
+        if group not in groups
+    ]
+    return Played(tuple(groups), tuple(left_out))
 
 
 class Session(AbstractContextManager["Session"]):
@@ -132,7 +146,7 @@ class Session(AbstractContextManager["Session"]):
         self,
         case: Case,
         target: Target,
-        groups: Sequence[Group],
+        played: Played,
         folder: Path,
         stop: Stop,
         *,
@@ -140,7 +154,13 @@ class Session(AbstractContextManager["Session"]):
         repeat: int = 3,
         live: Live | None = None,
     ) -> None:
-        self.case, self.target, self.groups, self.folder, self.stop = case, target, groups, folder, stop
+        self.case, self.target, self.groups, self.folder, self.stop = (
+            case,
+            target,
+            played.groups,
+            folder,
+            stop,
+        )
         self.allowed, self.repeat = allowed, repeat
         self._shared = live is not None
         self.live = live or Live(target)
@@ -220,8 +240,8 @@ class Session(AbstractContextManager["Session"]):
                 wanted = " or ".join(expect.outcome)
                 found.complaints.append(f"expected {wanted}, got {found.outcome}: {found.reason}")
             else:
-                # What the case says is right is right.
-                found.outcome = Outcome.PASS
+                # What the case says is right is right, and how it came out was compared.
+                found.outcome, found.compared = Outcome.PASS, found.compared + 1
         named = {f"{one.message}.{one.field}" for result in results for one in result.differences}
         for pattern in expect.differs:
             if not any(fnmatchcase(name, pattern) or name.startswith(f"{pattern}.") for name in named):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -474,9 +475,12 @@ def _spread(
                         found.setdefault(path, []).extend([of] if of else wanted)
         if not found:
             raise below.fail("except", "leaves no capture")
+        used: Counter[str] = Counter()
         for path, of_targets in sorted(found.items()):
             stem = re.sub(r"[^\w.+-]", "_", path.name.removesuffix(path.suffix))
-            yield f"{name}.{stem}", {**rest, "capture": str(path.absolute()), "targets": of_targets}
+            used[stem] += 1  # a.pcap beside a.pcapng
+            of_file = f"{name}.{stem}" + (f"-{used[stem]}" if used[stem] > 1 else "")
+            yield of_file, {**rest, "capture": str(path.absolute()), "targets": of_targets}
 
 
 def _matching(below: Reader, captures: Sequence[Path], pattern: str) -> list[Path]:
@@ -581,11 +585,12 @@ def _probe(read: _Tables) -> Probe:
 
 def _expect(read: _Tables, is_probe: bool) -> Expect:
     value = read.data.get("expect")
+    # Not among them: "inconclusive", since nothing that was not compared is ever right.
+    outcomes = tuple(str(one) for one in Outcome if one is not Outcome.INCONCLUSIVE)
     if isinstance(value, str):
         if value == "baseline":
             return Expect(baseline=True)
-        words = tuple(str(one) for one in Outcome)
-        return Expect(outcome=tuple(Outcome(one) for one in read.words("expect", (*words, "baseline"))))
+        return Expect(outcome=tuple(Outcome(one) for one in read.words("expect", (*outcomes, "baseline"))))
     below = read.table_of("expect")
     if below is None:
         return Expect()
@@ -601,7 +606,7 @@ def _expect(read: _Tables, is_probe: bool) -> Expect:
             raise noticed.fail(name, f"must be among {', '.join(PROTOCOLS)}")
         counts.append((name, noticed.integer(name, 0, 1, 1 << 16) or 0))
     return Expect(
-        outcome=tuple(Outcome(one) for one in below.words("outcome", tuple(str(one) for one in Outcome))),
+        outcome=tuple(Outcome(one) for one in below.words("outcome", outcomes)),
         differs=below.words("differs"),
         within_ns=below.seconds("within"),
         noticed=tuple(counts),

@@ -15,8 +15,12 @@ from dissect.check.targets import Stop
 from dissect.check.watching import DETECTION, HANDSHAKE
 from dissect.dissection.reading import dissect
 from dissect.lab.errors import LabError, PeerTableError
+from dissect.lab.probing.stimuli import client_hello
 from dissect.replay.outcome import Outcome
+from dissect.stream.side import Side
+from tests.app.captures import FAST, write
 from tests.check import builds
+from tests.dissection.conversations import MS, Step
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 VNC = {"model": "VncServer"}
@@ -156,6 +160,23 @@ def test_a_capture_that_is_none(captures: Path) -> None:
 def test_another_host_must_be_allowed(captures: Path, tmp_path: Path) -> None:
     with pytest.raises(LabError, match="--allow-host"):
         run(captures, tmp_path, {"address": "192.0.2.1:5900"}, capture="session.pcapng")
+
+
+def test_what_of_a_capture_is_not_played_is_said(captures: Path, tmp_path: Path) -> None:
+    hello = client_hello()
+    tls: list[Step] = [(Side.CLIENT, hello, MS), (Side.SERVER, b"\x16\x03\x03\x00\x02\x02\x00", 2 * MS)]
+    write(tmp_path / "two.pcapng", tls, FAST)
+    played = prepare(case_of(tmp_path, capture="two.pcapng"), "suite.toml")
+    assert len(played.groups) == 1
+    [line] = played.left_out
+    assert line.startswith("conversation 0 of two.pcapng is not played: both sides spoke TLS")
+
+
+def test_a_hang_may_be_what_is_expected(captures: Path, tmp_path: Path) -> None:
+    mute = {"address": "127.0.0.1:1"}
+    found = run(captures, tmp_path, mute, capture="session.pcapng", expect="refused")
+    assert found.passed
+    assert found.compared == 1
 
 
 def test_nobody_there(captures: Path, tmp_path: Path) -> None:

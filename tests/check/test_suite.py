@@ -130,6 +130,7 @@ MISTAKES = {
     "a shape": (TARGET + CASE + "shape = [0]", "shape: must be"),
     "a rule": (TARGET + CASE + 'rules = { ServerInit = { name = "so" } }', "[case.c] rules: "),
     "an outcome": (TARGET + CASE + 'expect = "passt"', "expect: no 'passt' here; did you mean 'pass'?"),
+    "nothing compared": (TARGET + CASE + 'expect = "inconclusive"', "expect: no 'inconclusive' here"),
     "a protocol": (TARGET + '[case.c]\nprobe = "gopher"', "probe: no 'gopher' here"),
     "neither": (TARGET + "[case.c]\ndeadline = 1", "a case has either a capture, or a probe"),
     "both": (TARGET + CASE + 'probe = "rfb"', "a case has either a capture, or a probe"),
@@ -179,6 +180,14 @@ def test_a_pattern_makes_a_case_for_each_file(tmp_path: Path) -> None:
     assert pairs >= {("early.vncdotool--qemu-vnc", "qemu-vnc"), ("early.vncdotool--x11vnc", "x11vnc")}
     assert not any("-key-" in name for name, _ in pairs)
     assert ("all.vncsnapshot--xtigervnc", "qemu-vnc") in pairs
+
+
+def test_files_of_one_name_are_two_cases(tmp_path: Path) -> None:
+    for name in ("a b.pcap", "a_b.pcap", "a_b.pcapng"):
+        (tmp_path / name).touch()
+    path = tmp_path / "suite.toml"
+    path.write_text(f'{TARGET}[case.c]\ncapture = "a?b.*"\n')
+    assert list(load(path).cases) == ["c.a_b", "c.a_b-2", "c.a_b-3"]
 
 
 def test_the_bundled_suite_is_found_by_its_name() -> None:

@@ -328,6 +328,8 @@ def _print(cells: Sequence[Cell], suite: Suite, lasted_ns: int, args: Namespace)
         if cell.evidence:
             first = next(iter(cell.evidence.values()))
             print(f"  evidence: {safe(str(first.parent))}/ ({', '.join(cell.evidence)})")
+    for note in dict.fromkeys(note for cell in cells for note in cell.notes):
+        print(terminal.paint("note:", "warn"), safe(note))
     for reason, count in _left_out(cells).items():
         print(f"left out: {terminal.plural(count, 'case')}: {safe(reason)}")
     versions = [f"{name} {version}" for name, version in _versions(cells).items()]
