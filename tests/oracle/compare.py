@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import lzma
 import subprocess
 import sys
 from collections import Counter
@@ -30,7 +31,7 @@ from dissect.stream.records import Message
 
 PCAPS = Path(__file__).parents[2] / "pcaps"
 
-PROTOCOLS = ("rfb",)
+PROTOCOLS = ("rfb", "spice")
 """Each is a module of this folder with a `TABLE`."""
 
 Values = list[str]
@@ -105,34 +106,46 @@ class Outcome:
 Row = dict[str, Values]
 
 
-def tshark(capture: Path, table: Table, ports: set[int]) -> dict[tuple[str, int], tuple[int, Row]]:
-    """What tshark shows of each frame: (sender, time in ns) -> number of the frame, the fields' values."""
-    head = ["frame.number", "frame.time_epoch", "ip.src", "ipv6.src", "tcp.srcport"]
-    command = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-E", "separator=\x1d", "-E"]
+Ends = tuple[str, str]
+"""Sender and receiver of a frame."""
+Frames = dict[tuple[Ends, int], tuple[int, Row]]
+
+
+def tshark(capture: Path, table: Table, ports: set[int]) -> Frames:
+    """What tshark shows of each frame: (ends, time in ns) -> number of the frame, the fields' values."""
+    head = ["frame.number", "frame.time_epoch"]
+    head += [f"{of}.{end}" for end in ("src", "dst") for of in ("ip", "ipv6")]
+    head += ["tcp.srcport", "tcp.dstport"]
+    packed = capture.suffix == ".xz"  # which tshark does not read
+    command = ["tshark", "-n", "-r", "-" if packed else str(capture), "-T", "fields", "-E"]
+    command += ["separator=\x1d", "-E"]
     command += ["aggregator=\x1e", "-Y", "tcp"]
     for number in sorted(ports):
         command += ["-d", f"tcp.port=={number},{table.decode_as}"]
     for name in (*head, *table.theirs):
         command += ["-e", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, errors="backslashreplace")
-    found: dict[tuple[str, int], tuple[int, Row]] = {}
+    data = lzma.decompress(capture.read_bytes()) if packed else None
+    done = subprocess.run(command, capture_output=True, check=True, input=data)
+    text = done.stdout.decode("utf-8", "backslashreplace")
+    found: Frames = {}
     # Text may hold line feeds: a line is whole when it has all its columns.
     pending = ""
-    for line in done.stdout.split("\n"):
+    for line in text.split("\n"):
         pending += line
         cells = pending.split("\x1d")
         if len(cells) < len(head) + len(table.theirs):
             pending += "\n" if line or pending else ""
             continue
         pending = ""
-        frame, time, four, six, port = cells[: len(head)]
+        frame, time, from_four, from_six, to_four, to_six, from_port, to_port = cells[: len(head)]
         seconds, _, fraction = time.partition(".")
-        sender = f"{four}:{port}" if four else f"[{six}]:{port}"
+        sender = f"{from_four}:{from_port}" if from_four else f"[{from_six}]:{from_port}"
+        receiver = f"{to_four}:{to_port}" if to_four else f"[{to_six}]:{to_port}"
         values = {
             name: [plain(value) for value in cell.split("\x1e")] if cell else []
             for name, cell in zip(table.theirs, cells[len(head) :], strict=True)
         }
-        found[sender, int(seconds + fraction.ljust(9, "0"))] = int(frame), values
+        found[(sender, receiver), int(seconds + fraction.ljust(9, "0"))] = int(frame), values
     return found
 
 
@@ -193,11 +206,12 @@ def _compare(
     capture: Path,
     dissected: Dissected,
     table: Table,
-    frames: dict[tuple[str, int], tuple[int, Row]],
+    frames: Frames,
     outcome: Outcome,
 ) -> None:
-    ends = {Side.CLIENT: dissected.verdict.client, Side.SERVER: dissected.verdict.server}
-    ending: dict[tuple[str, int], list[Message]] = {}
+    client, server = dissected.verdict.client, dissected.verdict.server
+    ends = {Side.CLIENT: (client, server), Side.SERVER: (server, client)}
+    ending: dict[tuple[Ends, int], list[Message]] = {}
     for record in dissected.records:
         if isinstance(record, Message) and record.parts:
             ending.setdefault((ends[record.side], record.last_ns), []).append(record)
@@ -268,7 +282,7 @@ def show(case: Case) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("captures", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng")))
+    parser.add_argument("captures", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng*")))
     parser.add_argument("--protocol", choices=PROTOCOLS, help="by default all")
     parser.add_argument(
         "--all", action="store_true", help="print every difference, not the first of a reason"

@@ -12,7 +12,8 @@ import pytest
 
 from tests.oracle.compare import PCAPS, PROTOCOLS, Outcome, compare, show, table_of
 
-CAPTURES = sorted(PCAPS.glob("*.pcapng"))
+# Without 11,000 rectangles that say nothing new; `python -m tests.oracle.compare` has them.
+CAPTURES = [path for path in sorted(PCAPS.glob("*.pcapng*")) if "x11perf" not in path.name]
 
 
 def version() -> str:
@@ -51,6 +52,7 @@ def test_a_wrong_table_is_noticed(protocol: str) -> None:
     for (name, one), (other, two) in zip(numbers[::2], numbers[1::2], strict=False):
         if name == other:
             wrong[name][one], wrong[name][two] = wrong[name][two], wrong[name][one]
-    for capture in CAPTURES[:6]:
+    few = {"rfb": CAPTURES, "spice": [one for one in CAPTURES if "spice--qemu-spice" in one.name]}
+    for capture in few[protocol][:6]:
         compare(Path(capture), replace(table, fields=wrong), outcome)
     assert len(outcome.unknown) > 5

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SPICE: which of our fields is which of tshark's, and where tshark (4.0) is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from dissect.spice import constants
+from dissect.stream import Side
+from dissect.stream.records import Message
+from tests.oracle.compare import Case, Reason, Table, at, plain
+
+Ours = str | Callable[[Message], Sequence[Any]]
+
+
+def _bit(words: str, bit: int) -> Callable[[Message], Sequence[Any]]:
+    return lambda message: [word >> bit & 1 for word in message[words][:1]]
+
+
+COMMON: dict[str, Ours] = {
+    "spice.common_cap_auth_select": _bit("common_caps", 0),
+    "spice.common_cap_auth_spice": _bit("common_caps", 1),
+    "spice.common_cap_auth_sasl": _bit("common_caps", 2),
+    "spice.common_cap_mini_header": _bit("common_caps", 3),
+}
+HEADER: dict[str, Ours] = {
+    "spice.major_version": "major_version",
+    "spice.minor_version": "minor_version",
+    "spice.message_size": "size",
+    "spice.num_common_caps": "num_common_caps",
+    "spice.num_channel_caps": "num_channel_caps",
+    "spice.caps_offset": "caps_offset",
+}
+DATA: dict[str, Ours] = {"spice.message_type": "message_type", "spice.message_size": "message_size"}
+NAMES = {
+    name for sides in constants.MESSAGES.values() for side in Side for name in sides.get(side, {}).values()
+}
+RECT = {"left": "top", "top": "left", "right": "bottom", "bottom": "right"}
+"""An edge -> the one that tshark shows under its name."""
+
+
+def _drawing(box: str, *areas: str, base: str = "base.") -> dict[str, Ours]:
+    """What most drawing messages have: `box` and `areas` are their rectangles, in the order of the wire."""
+    found: dict[str, Ours] = {"spice.surface_id": f"{base}surface_id", "spice.clip_type": f"{base}clip.type"}
+    for edge in RECT:
+        found[f"spice.rect.{edge}"] = partial(_edges, (box, *areas), edge)
+    return found
+
+
+def _edges(rects: Sequence[str], edge: str, message: Message) -> Sequence[Any]:
+    return [value for rect in rects for value in at(message.values, f"{rect}.{edge}")]
+
+
+MORE: dict[str, dict[str, Ours]] = {
+    "SPICE_MSG_SET_ACK": {"spice.red_set_ack_generation": "generation", "spice.red_set_ack_window": "window"},
+    "SPICE_MSGC_ACK_SYNC": {"spice.red_set_ack_generation": "generation"},
+    "SPICE_MSG_PING": {"spice.ping_id": "id", "spice.timestamp": "timestamp"},
+    "SPICE_MSGC_PONG": {"spice.ping_id": "id", "spice.timestamp": "timestamp"},
+    "SPICE_MSG_NOTIFY": {
+        "spice.timestamp": "time_stamp",
+        "spice.notify_severity": "severity",
+        "spice.notify_visibility": "visibility",
+        "spice.notify_message_length": "message_len",
+        "spice.notify_message": "message",
+    },
+    "SPICE_MSG_MAIN_INIT": {
+        "spice.main_session_id": "session_id",
+        "spice.display_channels_hint": "display_channels_hint",
+        "spice.supported_mouse_modes": "supported_mouse_modes",
+        "spice.current_mouse_mode": "current_mouse_mode",
+        "spice.agent": "agent_connected",
+        "spice.agent_tokens": "agent_tokens",
+        "spice.multimedia_time": "multi_media_time",
+        "spice.ram_hint": "ram_hint",
+    },
+    "SPICE_MSG_MAIN_CHANNELS_LIST": {
+        "spice.main_num_channels": "num_of_channels",
+        "spice.channel_type": "channels[].type",
+        "spice.channel_id": "channels[].id",
+    },
+    "SPICE_MSG_MAIN_NAME": {"spice.main_name_length": "name_len", "spice.main_name": "guest_name"},
+    "SPICE_MSGC_DISPLAY_INIT": {
+        "spice.display_init_cache_id": "pixmap_cache_id",
+        "spice.display_init_cache_size": "pixmap_cache_size",
+        "spice.display_init_glz_dict_id": "glz_dictionary_id",
+        "spice.display_init_dict_window_size": "glz_dictionary_window_size",
+    },
+    "SPICE_MSG_DISPLAY_SURFACE_CREATE": {
+        "spice.surface_id": "surface_id",
+        "spice.surface_width": "width",
+        "spice.surface_height": "height",
+        "spice.surface_format": "format",
+        "spice.surface_flags": "flags",
+    },
+    "SPICE_MSG_DISPLAY_MONITORS_CONFIG": {
+        "spice.monitor_config_count": "count",
+        "spice.monitor_config_max_allowed": "max_allowed",
+        "spice.display_head_id": "heads[].monitor_id",
+        "spice.display_head_width": "heads[].width",
+        "spice.display_head_height": "heads[].height",
+    },
+    "SPICE_MSG_DISPLAY_STREAM_CREATE": {
+        "spice.display_stream_id": "id",
+        "spice.display_stream_codec_type": "codec_type",
+        "spice.display_stream_flags": "flags",
+        "spice.stream_width": "stream_width",
+        "spice.stream_height": "stream_height",
+        **_drawing("dest", base=""),
+    },
+    "SPICE_MSG_DISPLAY_STREAM_ACTIVATE_REPORT": {"spice.display_stream_id": "stream_id"},
+    "SPICE_MSG_DISPLAY_STREAM_CLIP": {"spice.display_stream_id": "id", "spice.clip_type": "clip.type"},
+    "SPICE_MSG_DISPLAY_STREAM_DESTROY": {"spice.display_stream_id": "id"},
+    "SPICE_MSG_DISPLAY_DRAW_COPY": {
+        **_drawing("base.box", "src_area"),
+        "spice.display_rop_descriptor": "rop_descriptor",
+    },
+    "SPICE_MSG_DISPLAY_COPY_BITS": _drawing("base.box"),
+    "SPICE_MSG_DISPLAY_STREAM_DATA": {
+        "spice.display_stream_id": "base.id",
+        "spice.multimedia_time": "base.multi_media_time",
+        "spice.display_stream_data_size": "data_size",
+    },
+    "SPICE_MSG_DISPLAY_DRAW_FILL": {
+        **_drawing("base.box"),
+        "spice.brush_type": "brush.type",
+        "spice.display_rop_descriptor": "rop_descriptor",
+    },
+    "SPICE_MSG_INPUTS_INIT": {"spice.keyboard_modifiers": "keyboard_modifiers"},
+    "SPICE_MSG_INPUTS_KEY_MODIFIERS": {"spice.keyboard_modifiers": "modifiers"},
+    "SPICE_MSGC_INPUTS_KEY_MODIFIERS": {"spice.keyboard_modifiers": "modifiers"},
+    "SPICE_MSGC_INPUTS_KEY_DOWN": {"spice.keyboard_key_code": "code"},
+    "SPICE_MSGC_INPUTS_KEY_UP": {"spice.keyboard_key_code": "code"},
+    "SPICE_MSG_CURSOR_INIT": {
+        "spice.cursor_trail_len": "trail_length",
+        "spice.cursor_trail_freq": "trail_frequency",
+        "spice.cursor_trail_visible": "visible",
+    },
+    "SPICE_MSG_PLAYBACK_MODE": {"spice.audio_timestamp": "multi_media_time", "spice.audio_mode": "mode"},
+    "SPICE_MSG_PORT_INIT": {"spice.port_opened": "opened"},
+}
+FIELDS: dict[str, dict[str, Ours]] = {
+    "SpiceLinkMess": {
+        **HEADER,
+        **COMMON,
+        "spice.conn_id": "connection_id",
+        "spice.channel_type": "channel_type",
+        "spice.channel_id": "channel_id",
+    },
+    "SpiceLinkReply": {**HEADER, **COMMON, "spice.error_code": "error"},
+    "SpiceLinkResult": {"spice.ticket_server": "result"},
+    **{name: {**DATA, **MORE.get(name, {})} for name in sorted(NAMES)},
+}
+
+
+def _mislabelled(case: Case) -> bool:
+    """Whether the values are right and stand under the names of other edges."""
+    prefix, _, edge = case.field.rpartition(".")
+    if prefix != "spice.rect":
+        return False
+    theirs = f"spice.rect.{RECT[edge]}"
+    values = [
+        plain(value)
+        for message in case.messages
+        for ours in (FIELDS.get(message.name, {}).get(theirs),)
+        if callable(ours)
+        for value in ours(message)
+    ]
+    return values == case.theirs
+
+
+def _turned(case: Case) -> bool:
+    if case.field != "spice.main_session_id" or not case.ours or not case.theirs:
+        return False
+    return int(case.ours[0]).to_bytes(4, "little") == int(case.theirs[0]).to_bytes(4, "big")
+
+
+def _after(name: str) -> Callable[[Case], bool]:
+    """Whether a message of this name is in the frame or before it, on the same side."""
+    return lambda case: any(message.name == name for message in (*case.messages, *case.before))
+
+
+REASONS: list[Reason] = [
+    Reason("has the names of a rectangle's edges wrong: its left is the top", _mislabelled),
+    Reason("reads the session's number with its bytes in the wrong order", _turned),
+    Reason(
+        "takes the offset of a port's name for the name",
+        lambda case: (
+            case.field in ("spice.main_name", "spice.port_opened") and "SPICE_MSG_PORT_INIT" in case.names
+        ),
+    ),
+    Reason(
+        "does not know KEY_SCANCODE, and reads nothing of the client after it",
+        lambda case: case.side is Side.CLIENT and _after("SPICE_MSGC_INPUTS_KEY_SCANCODE")(case),
+        stays=True,
+    ),
+]
+
+TABLE = Table("spice", "spice", FIELDS, REASONS)
