@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dissect.capture import CaptureError, open_capture, read
 from dissect.check.baseline import Baseline
-from dissect.check.judging import GOOD
+from dissect.check.judging import GOOD, Status
 from dissect.check.runner import Cell
 from dissect.check.running import Run
 from dissect.dissection.reading import Dissected, dissect
@@ -31,7 +31,7 @@ def keep(cell: Cell, folder: Path, *, pictures: bool = True) -> None:
     """Keep the evidence of a cell that is not good, and note it in `cell.evidence`. Raises OSError."""
     place = folder / cell.target.name / cell.case.name
     clear(place)
-    if cell.status in GOOD or not (cell.runs or cell.log):
+    if cell.status in GOOD or cell.status is Status.NOT_RUN or not (cell.runs or cell.log):
         return
     place.mkdir(parents=True, exist_ok=True)
     found: dict[str, Path] = {}

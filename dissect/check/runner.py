@@ -22,6 +22,7 @@ from dissect.check.suite import Case, Suite, Target
 from dissect.check.targets import Live, Stop, not_installed
 from dissect.lab.errors import LabError
 from dissect.replay.outcome import Outcome
+from dissect.stream.text import plural
 
 LOOK_S = 0.2
 """How often it is looked whether somebody wants to stop."""
@@ -185,7 +186,7 @@ class Runner:
                 failed = error
         cell.log = session.live.log()
         if self.stop.asked() and len(cell.runs) < self._wanted(case):
-            cell.judgement = Judgement(Status.NOT_RUN, f"interrupted after {len(cell.runs)} runs")
+            cell.judgement = self._interrupted(cell)
         elif failed is not None:
             said = [run.complaints[0] for run in cell.runs if run.complaints]
             cell.judgement = Judgement(Status.ERROR, f"{said[-1]}; {failed}" if said else str(failed))
@@ -194,6 +195,14 @@ class Runner:
             if settings.record:
                 self._record(cell)
         return cell
+
+    def _interrupted(self, cell: Cell) -> Judgement:
+        """What is known of a case that was not run to its end; undecided, whatever that is."""
+        if not cell.runs:
+            return Judgement(Status.NOT_RUN, "interrupted before its first run was over")
+        so_far = judge(cell.case, cell.runs, cell.baseline, self.suite.timing)
+        text = f"interrupted after {plural(len(cell.runs), 'run')}; so far {so_far.status}: {so_far.reason}"
+        return Judgement(Status.NOT_RUN, text, so_far.diff, so_far.rates)
 
     def _wanted(self, case: Case) -> int:
         if self.settings.runs is not None:
