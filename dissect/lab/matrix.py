@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import random
+import shutil
 import tempfile
 import threading
 import time
@@ -76,6 +77,8 @@ MOST_BYTES = 8 << 20
 """Bytes of one recording; a peer that floods ends its trial there."""
 GRACE_S, EXIT_S, CONNECT_S = 0.2, 0.5, 20.0
 WORDS_KEPT, LONGEST_WORD = 20, 300
+TRIAL = "firstbyte-trial-"
+"""How a trial's folder is called, followed by the process; it holds the recordings until they are judged."""
 STEP_NS = 1_000_000
 """How far the wall clock may drift from the monotonic one within a trial; beyond, somebody has set it."""
 
@@ -168,6 +171,14 @@ def machine() -> str:
     return ", ".join([*words, f"Python {platform.python_version()}"])
 
 
+def _sweep() -> None:
+    """Remove the folders of trials whose process was killed: it could not."""
+    for path in Path(tempfile.gettempdir()).glob(f"{TRIAL}*-*"):
+        pid = path.name.removeprefix(TRIAL).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class _Visitor(Protocol):
     """A client at work, a program or a model."""
 
@@ -229,6 +240,7 @@ class Matrix:
         Raises CannotStart where round trips are asked for and cannot be had.
         """
         self.lab, self.plan, self.wire = lab, plan, wire
+        _sweep()
         self._stack = ExitStack()
         self.distance = self._stack.enter_context(Distance()) if plan.rtts_ns else None
         lab.numbered = lab.numbered or self.distance is not None
@@ -312,7 +324,7 @@ class Matrix:
                 self.lab.shared_display()
 
     def _meet(self, row: Row, stack: ExitStack) -> None:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firstbyte-trial-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{TRIAL}{os.getpid()}-")))
         server = self._server(row.server, stack)
         self._display(row.client)
         relay = RelayRecorder(
@@ -334,7 +346,7 @@ class Matrix:
     def _meet_far(self, row: Row, stack: ExitStack, distance: Distance) -> None:
         """The same over a distance, each end recorded where it is."""
         assert row.rtt_ns is not None
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firstbyte-trial-")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{TRIAL}{os.getpid()}-")))
         self._display(row.client)
         server = self._server(row.server, stack)
         distance.set(row.rtt_ns)

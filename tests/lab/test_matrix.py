@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,6 +219,21 @@ def test_a_lost_trial_is_run_again(tmp_path: Path, lab: Lab) -> None:
     assert len(folder.rows) == 1
     assert Folder(tmp_path, plan).done == {("model-vnc-early", "model-spice-4", 0)}
     assert json.loads((tmp_path / "plan.json").read_text())["trials"] == 1
+
+
+def test_what_a_killed_run_has_left_is_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lab: Lab
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = [f"firstbyte-trial-{pid}-x" for pid in (ended.pid, os.getpid())]
+    for name in (*names, "firstbyte-trial-notes"):
+        (tmp_path / name).mkdir()
+    with Matrix(lab, Plan(("model-vnc-early",), ("model-spice-4",), 1, 2.0), wire=False) as run:
+        (row,) = run.run(set())
+    assert row.lost is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == [names[1], "firstbyte-trial-notes"]
 
 
 def test_cold_servers_are_started_for_each_trial(lab: Lab) -> None:
