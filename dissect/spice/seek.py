@@ -54,7 +54,8 @@ def boundary(session: SpiceSession, side: Side, flow: Flow) -> Generator[Want, N
 
 def _passed(session: SpiceSession, side: Side, size: int) -> Framed:
     lost = session.seeking[side]
-    why = f"follows a gap of {lost} bytes, and no message begins here"
+    what = f"a gap of {lost} bytes" if lost else "a message of impossible size"
+    why = f"follows {what}, and no message begins here"
     return Framed(NOT_DECODED, size, note=f"not decoded: {why}")
 
 

@@ -238,7 +238,10 @@ class SpiceSession(Session):
         self.memory = meaning.Memory()
         """What later messages need to know of those before."""
         self.seeking: Mapping[Side, int] = {}
-        """Sides of which a gap hid where a message begins -> bytes lost. It is sought: see `seek`."""
+        """Sides of which it is not known where a message begins -> bytes lost (0: a size was impossible).
+
+        It is sought: see `seek`.
+        """
         self.shapes = Shapes()
         """How messages looked that came before: see `dissect.spice.shapes`."""
         self.after: Sequence[Callable[[], object]] = ()
@@ -399,6 +402,14 @@ class SpiceSession(Session):
             return super().after_gap(flow, size, now)
         self.seeking = {**self.seeking, flow.side: self.seeking.get(flow.side, 0) + size}
         self.memory.astray(flow.side, "follows a gap")
+        return None
+
+    def after_violation(self, flow: Flow, at: int) -> str | None:
+        """Seek the next message after one whose size cannot be; not before the link stands."""
+        if self.state != "messages":
+            return super().after_violation(flow, at)
+        self.seeking = {**self.seeking, flow.side: 0}
+        self.memory.astray(flow.side, "follows a message of impossible size")
         return None
 
     def _capabilities(self, side: Side, values: Mapping[str, Any]) -> None:

@@ -193,6 +193,24 @@ def test_a_size_over_the_limit_is_refused_at_the_header(size: int, mini: bool) -
     assert told == f"server SPICE_MSG_PING wrong at {at}: size {size} is over the limit of {1 << 27} bytes"
 
 
+@pytest.mark.parametrize("mini", [True, False])
+def test_after_an_impossible_size_the_next_message_is_found(mini: bool) -> None:
+    it = after(mini=mini)
+    head = u16(4) + u32((1 << 32) - 1)
+    lost = (head if mini else u64(7) + head + u32(0)) + b"\xfe" * 37
+    pongs = [
+        data(4, u32(number) + u64(number) + bytes(number), mini=mini, serial=8 + number)
+        for number in range(5)
+    ]
+    told = it.server(lost, *pongs)
+    assert told[0].startswith("server SPICE_MSG_PING wrong at")
+    assert told[1:] == [
+        "server NotDecoded (not decoded: follows a message of impossible size, and no message begins here)",
+        *["server SPICE_MSG_PING"] * 5,
+    ]
+    assert it.over() == []
+
+
 # --- gaps
 
 
