@@ -79,7 +79,6 @@ class Report:
     def html(self) -> str:
         """The file."""
         tables = self._tables()
-        rows = [row for _, some in self.runs for row in some]
         style = ladder.THEME + ladder.STYLE + asset("page.css") + trials.STYLE
         script = asset("page.js")
         policy = (
@@ -103,7 +102,7 @@ class Report:
                 "main",
                 *self._odd(),
                 *self._inputs(),
-                *self._maps(rows),
+                *self._maps(),
                 tag("div", *(_place(table) for table in tables), id="tables"),
             ),
             tag("footer", *self._footer()),
@@ -176,14 +175,14 @@ class Report:
             tag("section", tag("h2", "Inputs"), tag("details", tag("summary", title), whole, open=bad > 0))
         ]
 
-    def _maps(self, rows: Sequence[Row]) -> list[Markup]:
-        if not rows:
+    def _maps(self) -> list[Markup]:
+        if not self.runs:
             return []
         try:
-            found = trials.maps(rows)
+            found = trials.maps(self.runs)
         except StatisticsMissing as missing:
             found = [tag("p", f"No map: {missing}.", class_="problem")]
-        return [tag("section", tag("h2", "Clients and servers"), *found)]
+        return [tag("section", tag("h2", "Clients and servers"), tag("div", *found, class_="maps"))]
 
     def _footer(self) -> list[Markup]:
         parts = ["Made by firstbyte. This file fetches nothing and sends nothing."]

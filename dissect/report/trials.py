@@ -45,6 +45,7 @@ TRIALS: Final = (
     Column("server noticed", "number"),
     Column("client noticed", "number"),
     Column("clock"),
+    Column("round trip", "number"),
     Column("load", "number"),
     Column("lost because"),
 )
@@ -79,6 +80,7 @@ def trial_table(runs: Sequence[tuple[str, Sequence[Row]]]) -> Table:
                     _noticed(row, Side.SERVER, clock),
                     _noticed(row, Side.CLIENT, clock),
                     clock or "",
+                    time(row.rtt_ns),
                     row.load1,
                     row.lost or "",
                 ]
@@ -120,12 +122,26 @@ def probe_table(probes: Sequence[Probed]) -> Table:
     return table
 
 
-def maps(rows: Sequence[Row]) -> list[Markup]:
-    """How long each side took, client by server. Raises `StatisticsMissing` without scipy."""
-    return [_map(grid(rows, side=side)) for side in (Side.SERVER, Side.CLIENT)]
+def maps(runs: Sequence[tuple[str, Sequence[Row]]]) -> list[Markup]:
+    """How long each side took, client by server: a map a side for each run, and for each round trip in it.
+
+    What was measured under different circumstances is not put into one median. Raises `StatisticsMissing`.
+    """
+    found = []
+    for label, rows in runs:
+        trips = sorted({row.rtt_ns for row in rows}, key=lambda ns: -1 if ns is None else ns)
+        for trip in trips:
+            words = [label] if len(runs) > 1 else []
+            if trip is not None:
+                words.append(f"round trip {duration(trip)}")
+            elif len(trips) > 1:
+                words.append("loopback")
+            of = [row for row in rows if row.rtt_ns == trip]
+            found += [_map(grid(of, side=side), words) for side in (Side.SERVER, Side.CLIENT)]
+    return found
 
 
-def _map(found: Grid) -> Markup:
+def _map(found: Grid, of: Sequence[str]) -> Markup:
     head = tag("tr", tag("th", "client ↓ server →", scope="col"),
                *(tag("th", tag("span", name), scope="col") for name in found.servers))  # fmt: skip
     body = [
@@ -148,7 +164,7 @@ def _map(found: Grid) -> Markup:
         tag("li", tag("i", class_=f"key {kind}", aria_hidden="true"), " ", words)
         for kind, words in MEANING.items()
     ]
-    title = f"How long until the {found.side} noticed"
+    title = f"How long until the {found.side} noticed" + (f" ({', '.join(of)})" if of else "")
     table = tag("table", tag("thead", head), tag("tbody", *body), class_="map", aria_label=title)
     return tag(
         "figure",

@@ -62,7 +62,7 @@ def test_trials_and_probes_are_rows_and_maps() -> None:
     rows = [row("a", "x"), row("b", "x", by=None), row("c", "x", lost="gone")]
     table = trial_table([("run", rows)])
     assert [cells[6] for cells in table.rows][2] == ["lost", "lost", "lost"]
-    _, client = maps(rows)
+    _, client = maps([("run", rows)])
     looks = [said["class"] for name, said in Seen(client).tags if name == "td"]
     assert looks[1:] == ["hang", "lost"]
     assert looks[0] in [f"time s{shade}" for shade in range(SHADES)]
@@ -72,3 +72,15 @@ def test_trials_and_probes_are_rows_and_maps() -> None:
     shown = probe_table([probed]).rows
     assert shown[0][4:] == ["none before the deadline", [10**9 + 0.5, "≥ 1 s", "bound"]]
     assert shown[1][3:] == [4, "close", [MS, "1 ms", ""]]
+
+
+def test_what_was_measured_otherwise_is_a_map_of_its_own() -> None:
+    pytest.importorskip("scipy")
+    far = row("a", "x")
+    far.rtt_ns = 10 * MS
+    found = [Seen(one).words for one in maps([("run", [row("a", "x"), far]), ("more", [row("a", "x")])])]
+    assert [words.partition("wire")[0] for words in found] == [
+        f"How long until the {side} noticed ({of})"
+        for of in ("run, loopback", "run, round trip 10 ms", "more")
+        for side in ("server", "client")
+    ]
