@@ -230,7 +230,8 @@ def _mark(cell: Cell | None) -> str:
 
 
 def _details(cell: Cell) -> str:
-    head = f"{SIGNS[cell.status]} {markdown.code(cell.case.name)} on {markdown.code(cell.target.name)}"
+    case, target = markdown.html_code(cell.case.name), markdown.html_code(cell.target.name)
+    head = f"{SIGNS[cell.status]} {case} on {target}"
     lines = [f"{markdown.escape(cell.judgement.reason)}"]
     if cell.judgement.rates:
         lines.append("\n".join(f"- {markdown.escape(rate)}" for rate in cell.judgement.rates))

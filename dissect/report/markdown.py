@@ -7,6 +7,7 @@ is escaped, so that it is neither markup, nor HTML, nor a mention of somebody.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
@@ -48,8 +49,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def html_code(text: str) -> str:
+    """Text as code where only HTML is read: in a summary."""
+    return f"<code>{html.escape(safe(text))}</code>"
+
+
 def details(summary: str, body: str) -> str:
-    """Something folded. `summary`: Markdown of one line."""
+    """Something folded. `summary`: HTML of one line (no Markdown is read there); `body`: Markdown."""
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 

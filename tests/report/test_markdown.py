@@ -8,7 +8,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dissect.report.markdown import LONGEST, block, code, details, escape, table, within
+from dissect.report.markdown import LONGEST, block, code, details, escape, html_code, table, within
 
 NASTY = "<img src=x> @everyone #1 [a](b) | `x` **b** \x1b[2J\n- c"
 
@@ -45,6 +45,13 @@ def test_code_with_backticks() -> None:
     assert code("a`b") == "``a`b``"
     assert code("`") == "`` ` ``"
     assert code("") == "` `"
+
+
+def test_a_summary_is_html() -> None:
+    """GitHub and GitLab read no Markdown between these tags."""
+    assert details(html_code("a<b`c`"), "*x*").startswith(
+        "<details><summary><code>a&lt;b`c`</code></summary>\n\n"
+    )
 
 
 def test_a_summary_has_its_limit() -> None:
