@@ -136,4 +136,6 @@ def caption(rows: Sequence[Row], clock: Clock) -> str:
         f"seed {', '.join(map(str, sorted({row.seed for row in rows})))}",
         f"load average {min(loads):g} to {max(loads):g}",
     ]
+    if added := sorted({row.rtt_ns for row in rows if row.rtt_ns is not None}):
+        words.append(f"round trips {', '.join(f'{ns / 1e6:g}' for ns in added)} ms longer")
     return "; ".join(words)

@@ -59,7 +59,7 @@ def test_every_trial_is_there_and_a_hang_has_no_line() -> None:
     figure = round_trips([*trials("a", "x", 2, 3 * MS), *trials("b", "x", 1, MS, hang=True)])
     text = words(figure).replace("\n", " ")
     assert "hang: 16 of 16 trials" in text
-    assert "0, 1, 10, 50 ms added, handshakes of 0.2" in text
+    assert "round trips 0, 1, 10, 50 ms longer, handshakes of 0.2" in text
     assert "wire clock" in text
     assert len(marks(figure, "trial")) == 16
     assert len(marks(figure, "line")) == 1

@@ -51,9 +51,8 @@ def round_trips(rows: Sequence[Row]) -> Figure:
     owns = [max(100_000, one.own_ns) for one in fitted] or [1_000_000]
     low, high = 10 ** math.floor(math.log10(min(owns))), 10 ** math.ceil(math.log10(max(owns) * 1.05))
     measured = handshakes(rows)
-    added = ", ".join(f"{ns / 1e6:g}" for ns in measured)
     middle = ", ".join(f"{group[len(group) // 2] / 1e6:.3g}" for group in measured.values())
-    words = f"{caption(rows, clock)}; {added} ms added, handshakes of {middle} ms at the median; bars: 95 %"
+    words = f"{caption(rows, clock)}, handshakes of {middle} ms at the median; bars: 95 %"
     with sheet.settings():
         space = WIDTH - 2 * MARGIN
         title = wrap("What grows with the round trip, and what does not", space, TITLE, 2)
