@@ -322,6 +322,12 @@ class Captures:
                 self._unused.append((name, unused, capture.offset))
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
+        if given_up := bulk.conversations.given_up:
+            terminal.complain(
+                f"{terminal.plural(given_up, 'conversation')} given up before their ends, for more than "
+                f"{bulk.conversations.live_limit:,} were open at once; what came after counts as new ones",
+                source=names[0],
+            )
 
     def _reader(self, names: Sequence[str]) -> Bulk | Plain:
         """What reads these captures best."""

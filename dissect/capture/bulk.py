@@ -82,6 +82,7 @@ class Bulk:
         """With a share: frames that began conversations, of late; whoever reads these clears them."""
         self._decode = Decoder()
         self._sleepers = _Sleepers()
+        conversations.wake = self._sleepers.wake
         self._touched: dict[Connection, None] = {}
 
     @property

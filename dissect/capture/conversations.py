@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heappop, heappush, nsmallest
 from typing import Final, Literal, TypeAlias
 
 from dissect.capture.files import Capture
 from dissect.capture.link import ACK, FIN, RST, SYN, Decoder, Segment, endpoint
-from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item
+from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item, Pool
 from dissect.stream import Side
 
 RESET_LINGER_NS: Final = 1_000_000_000
@@ -28,8 +28,11 @@ CLOSE_LINGER_NS: Final = 3_000_000_000
 TIME_WAIT_NS: Final = 60_000_000_000
 """How long after its end packets of a conversation are taken for its tail, and not for a new one."""
 
+LIVE: Final = 1 << 17
+"""Conversations for which state is kept at once; with one more, those silent longest are given up."""
+
 RolesFrom: TypeAlias = Literal["syn", "syn-ack", "port"]
-EndedBy: TypeAlias = Literal["fin", "reset", "reused", "capture"]
+EndedBy: TypeAlias = Literal["fin", "reset", "reused", "capture", "limit"]
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +51,7 @@ class Conversation:
     counters: retransmitted, late, conflicting and other odd segments of both directions.
     after_end_bytes: payload of packets that came after the end and belong to no stream.
     end_ns, ended_by: None until `Ended`. "fin": both sides closed; "reset"; "reused": the same ports began
-    another connection; "capture": the capture stopped first.
+    another connection; "capture": the capture stopped first; "limit": it was given up, too many were open.
     aside: set by whoever reads the events, when the bytes that follow do not matter to them any more; then
     `bulk` may say how many there were (`Passed`) instead of what they were.
     network: see `Segment.network`; where the two sides are in different ones, that of the first packet.
@@ -241,11 +244,11 @@ class Connection:
         "slot",
     )
 
-    def __init__(self, conversation: Conversation, keys: tuple[Key, Key]) -> None:
+    def __init__(self, conversation: Conversation, keys: tuple[Key, Key], pool: Pool) -> None:
         self.conversation: Final = conversation
         self.keys = keys
-        self.client: Final = Half(self, Side.CLIENT, conversation.counters)
-        self.server: Final = Half(self, Side.SERVER, conversation.counters)
+        self.client: Final = Half(self, Side.CLIENT, conversation.counters, pool)
+        self.server: Final = Half(self, Side.SERVER, conversation.counters, pool)
         self.client.other = self.server
         self.server.other = self.client
         self.handshaking = not conversation.mid_stream
@@ -278,10 +281,10 @@ class Half:
 
     other: Half
 
-    def __init__(self, connection: Connection, side: Side, counters: Counters) -> None:
+    def __init__(self, connection: Connection, side: Side, counters: Counters, pool: Pool) -> None:
         self.connection = connection
         self.side: Final = side
-        self.stream: Direction | None = Direction(counters)
+        self.stream: Direction | None = Direction(counters, pool)
         self.isn: int | None = None
         self.reset = False
 
@@ -297,11 +300,17 @@ class Conversations:
     """Sorts segments into conversations.
 
     `push` each segment in capture order, `finish` once at the end; both return the events that result.
-    Memory is bounded for each live conversation (see `reassembly`); of an ended one a small record is
-    kept for `TIME_WAIT_NS` of capture time.
+    Memory is bounded: for each live conversation and for what all of them hold back (see `reassembly`), and
+    by `live_limit`, their number; of an ended one a small record is kept for `TIME_WAIT_NS` of capture time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live_limit: int | None = None) -> None:
+        self.live_limit: Final = LIVE if live_limit is None else live_limit
+        self.given_up = 0
+        """Conversations that were ended by that limit so far."""
+        self.wake: Callable[[Connection, list[Event]], None] | None = None
+        """Wakes a connection that sleeps somewhere (`slot`), before it is given up."""
+        self._pool = Pool()
         self.count = 0
         """Conversations opened so far."""
         self.networks: set[int] = {0}
@@ -491,6 +500,8 @@ class Conversations:
 
     def _open(self, segment: Segment, events: list[Event]) -> Half:
         """A new conversation that begins with this segment; returns the sender's half."""
+        if len(self._halves) >= 2 * self.live_limit:
+            self._make_room(segment.time_ns, events)
         sender = endpoint(segment.src, segment.sport)
         receiver = endpoint(segment.dst, segment.dport)
         roles_from: RolesFrom
@@ -523,13 +534,33 @@ class Conversations:
         back = (segment.dst, segment.dport, segment.src, segment.sport, segment.network)
         if segment.network and len(self.networks) < NETWORKS:
             self.networks.add(segment.network)
-        connection = Connection(conversation, (forth, back))
+        connection = Connection(conversation, (forth, back), self._pool)
         own = connection.client if from_client else connection.server
         connection.opener = own
         self._halves[forth] = own
         self._halves[back] = own.other
         events.append(Opened(conversation, segment.time_ns))
         return own
+
+    def _make_room(self, now: int, events: list[Event]) -> None:
+        """Forget what is over, give up what was silent longest: one in sixteen, so that it is seldom done."""
+        many = max(1, self.live_limit // 16)
+        wanted = 2 * max(0, self.live_limit - many)
+        while self._waiting and len(self._halves) > wanted:
+            self._forget(heappop(self._waiting)[3])
+        if len(self._halves) <= wanted:
+            return
+        live = {half.connection for half in self._halves.values() if half.stream is not None}
+        for connection in nsmallest(many, live, key=_silent_since):
+            self.give_up(connection, now, events)
+
+    def give_up(self, connection: Connection, now: int, events: list[Event]) -> None:
+        """End a conversation whose end is not known, and forget it."""
+        if connection.slot is not None and self.wake is not None:
+            self.wake(connection, events)
+        self.given_up += 1
+        self._end(connection, now, "limit", connection.conversation.last_ns, events)
+        self._forget(connection)
 
     def _elsewhere(self, segment: Segment) -> Half | None:
         """The sender's half where only the other side was captured so far, and that in another network.
@@ -658,8 +689,9 @@ class Conversations:
             time_ns = max(client.fin_ns or 0, server.fin_ns or 0)
         conversation.end_ns = time_ns
         conversation.ended_by = by
-        events.append(Ended(conversation, time_ns, by == "capture"))
-        self._set(self._waiting, now + TIME_WAIT_NS, connection)
+        events.append(Ended(conversation, time_ns, by in ("capture", "limit")))
+        if by != "limit":
+            self._set(self._waiting, now + TIME_WAIT_NS, connection)
 
     def _forget(self, connection: Connection) -> None:
         if connection.forgotten:
@@ -714,6 +746,10 @@ def _guess(segment: Segment) -> tuple[str, bool]:
     else:
         port, why = min(segment.sport, segment.dport), "is the lower one"
     return f"no SYN was captured; port {port} {why}", segment.dport == port
+
+
+def _silent_since(connection: Connection) -> tuple[int, int]:
+    return connection.conversation.last_ns, connection.conversation.index
 
 
 def _first(pair: tuple[int, Event]) -> int:

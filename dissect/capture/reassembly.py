@@ -14,7 +14,8 @@ Policies, all of them tested:
 - Gap: a hole is given up when the other side has acknowledged what lies beyond it, and `GAP_NS` of capture
   time have passed since; or when more than `HELD_BYTES` or `HELD_SEGMENTS` wait behind it (without that
   acknowledgement, while the other side's ACKs are being captured, more than `HARD_BYTES` or `HARD_SEGMENTS`,
-  because then a retransmission must still come); and at the end. What arrives for a hole after that is
+  because then a retransmission must still come); when all streams together hold more than `HELD_BY_ALL`
+  bytes and this one is to hold more; and at the end. What arrives for a hole after that is
   counted as late and not delivered.
 - Snaplen: bytes that the capture cut off a segment are a gap of known size, at once when it is their turn.
 - A segment further than `WINDOW` ahead is believed only when the next one follows on it; until then, and
@@ -40,6 +41,8 @@ HARD_SEGMENTS: Final = 16384
 WINDOW: Final = 16 << 20
 HISTORY_BYTES: Final = 16 << 10
 HISTORY_PIECES: Final = 64
+
+HELD_BY_ALL: Final = 256 << 20
 
 _LOST_KEPT: Final = 64
 _ACKS_KEPT: Final = 256
@@ -99,6 +102,13 @@ class Counters:
 
 
 @dataclass(slots=True)
+class Pool:
+    """How many bytes wait behind holes in all streams that share this."""
+
+    held: int = 0
+
+
+@dataclass(slots=True)
 class _Held:
     """An interval of the stream that waits for what is before it; `data` None where a snaplen cut it off."""
 
@@ -131,6 +141,7 @@ class Direction:
         "_joined",
         "_lost",
         "_next_seq",
+        "_pool",
         "_seen",
         "_seen_ns",
         "_stray",
@@ -142,7 +153,7 @@ class Direction:
         "position",
     )
 
-    def __init__(self, counters: Counters | None = None) -> None:
+    def __init__(self, counters: Counters | None = None, pool: Pool | None = None) -> None:
         self.counters: Final = counters if counters is not None else Counters()
         self.position = 0
         """Stream offset of the next byte to deliver: bytes delivered and lost so far."""
@@ -160,6 +171,7 @@ class Direction:
         self._joined = False  # no SYN: the stream's true beginning is not known
         self._held: list[_Held] = []  # disjoint, in order, all at or behind `position`
         self._held_bytes = 0
+        self._pool = pool if pool is not None else Pool()
         self._captured = 0  # end of the last interval captured
         self._seen = 0  # end of what is known to have been sent, captured or not
         self._seen_ns = 0
@@ -434,7 +446,9 @@ class Direction:
         if at < end:
             pieces.append(_piece(start, at, end, data, time_ns))
         before = sum(_size(piece) for piece in held[first:index])
-        self._held_bytes += sum(_size(piece) for piece in pieces) - before
+        more = sum(_size(piece) for piece in pieces) - before
+        self._held_bytes += more
+        self._pool.held += more
         held[first:index] = pieces
         return again
 
@@ -476,6 +490,7 @@ class Direction:
             else:
                 items.append(Data(piece.time_ns, piece.data))
                 self._held_bytes -= len(piece.data)
+                self._pool.held -= len(piece.data)
                 self._remember(piece.start, piece.data)
             self._advance(piece.end)
         del held[:count]
@@ -499,6 +514,8 @@ class Direction:
         return self._seen
 
     def _given_up(self, end: int, now: int) -> bool:
+        if self._held_bytes and self._pool.held > HELD_BY_ALL:
+            return True
         acknowledged = bisect_left(self._ack_at, end)
         if acknowledged < len(self._ack_at):
             if now - self._ack_ns[acknowledged] >= GAP_NS:

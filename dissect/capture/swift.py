@@ -27,6 +27,7 @@ from dissect.capture.conversations import (
     Connection,
     Conversation,
     Conversations,
+    EndedBy,
     Event,
     Half,
     Key,
@@ -54,6 +55,9 @@ TODO: Final = 4096
 SLOTS: Final = 4096
 """Conversations that there is room for at first."""
 
+SLOTS_MOST: Final = 1 << 20
+"""Conversations that there is ever room for (700 MB); with one more, those silent longest are given up."""
+
 
 class Swift(Bulk):
     """Reads captures into `conversations`, one after the other; each must be `Capture.readable_again`."""
@@ -78,9 +82,12 @@ class Swift(Bulk):
         self._asleep: dict[int, Connection] = {}
         self._over: list[Connection] = []
         conversations.forgotten = self._over.append
+        conversations.wake = self._wake_one
         self._began_at = array("q")
         """For each conversation that began the ordinary way: how many had begun in the kernel by then."""
         self._again: Again | None = None
+        self._late: list[Event] = []
+        """What became known where nobody could be told at once."""
         self._most = LEAST
 
     # -- captures
@@ -107,6 +114,8 @@ class Swift(Bulk):
                 tick()
             going = self._step(capture, events)
             yield from events
+            late, self._late = self._late, []
+            yield from late
             self._lay_down()
             self._forget()
             if not going:
@@ -125,7 +134,7 @@ class Swift(Bulk):
         for slot in self._taken(k.YOUNG):
             snap = self._slots[slot].tolist()
             if snap[k.STAGE] == 3:
-                events.append(self._summed(snap, end, still_open=True))
+                events.append(self._summed(snap, end, ended_by="capture"))
             else:
                 self._wake(snap, events)
         for connection in list(self._asleep.values()):
@@ -208,7 +217,7 @@ class Swift(Bulk):
             case k.ODD:
                 return self._odd(capture, events)
             case k.ROOM:
-                self._make_room()
+                self._make_room(events)
             case _:
                 pass
         return True
@@ -350,11 +359,12 @@ class Swift(Bulk):
         """The number of a conversation that began in the kernel, among all."""
         return ordinal + bisect_right(self._began_at, ordinal)
 
-    def _wake(self, snap: list[int], events: list[Event]) -> None:
+    def _wake(self, snap: list[int], events: list[Event]) -> Connection:
         """A conversation goes on the ordinary way, from what the kernel knows of it."""
         if snap[k.STATE] == k.ASLEEP:
-            self._told(self._asleep.pop(snap[k.SLOT]), snap, events)
-            return
+            connection = self._asleep.pop(snap[k.SLOT])
+            self._told(connection, snap, events)
+            return connection
         conversations = self.conversations
         count, conversations.count = conversations.count, self._index_of(snap[k.ORDINAL])
         half: Half | None = None
@@ -367,6 +377,13 @@ class Swift(Bulk):
         if snap[k.FIN_NS] or snap[k.FIN_NS + 1]:
             self._repeat(snap[k.FIN_AT], snap[k.FIN_FRAME], events)
         self._touched[half.connection] = None
+        return half.connection
+
+    def _wake_one(self, connection: Connection, events: list[Event]) -> None:
+        assert connection.slot is not None
+        snap = self._slots[connection.slot].tolist()
+        self._slots[connection.slot, k.STATE] = k.AWAKE
+        self._wake(snap, events)
 
     def _repeat(self, offset: int, number: int, events: list[Event]) -> Half | None:
         """Read a packet again, and take it the ordinary way."""
@@ -400,7 +417,7 @@ class Swift(Bulk):
                 assert other is not None
                 other.acked(snap[k.ACKED + side] - 1, snap[k.LAST])
 
-    def _summed(self, snap: list[int], now: int, *, still_open: bool = False) -> Summed:
+    def _summed(self, snap: list[int], now: int, *, ended_by: EndedBy = "fin") -> Summed:
         """A conversation as a whole."""
         assert self._again is not None
         client = snap[k.CLIENT]
@@ -424,7 +441,7 @@ class Swift(Bulk):
             established_ns=snap[k.ESTABLISHED],
             packets=snap[k.HEADS] + snap[k.PACKETS] + (snap[k.FIN_NS] != 0 or snap[k.FIN_NS + 1] != 0),
             end_ns=now,
-            ended_by="capture" if still_open else "fin",
+            ended_by=ended_by,
             aside=True,
             network=network,
         )
@@ -440,7 +457,7 @@ class Swift(Bulk):
             for side in (client, 1 - client)
         ]
         first = Side.CLIENT if snap[k.FIRST] == client else Side.SERVER
-        return Summed(conversation, now, still_open, first, *sides)
+        return Summed(conversation, now, ended_by != "fin", first, *sides)
 
     # -- the table
 
@@ -451,7 +468,7 @@ class Swift(Bulk):
 
     def _insert(self, packed: list[int]) -> int:
         if self._state[k.FREE_COUNT] < 2:
-            self._make_room()
+            self._make_room(self._late)
         key = np.array(packed, np.int64)
         hashed = k.hash_of(key, int(self._state[k.SEED]))
         return int(k.insert(key, hashed, self._state, self._slots, self._table, self._free))
@@ -489,11 +506,13 @@ class Swift(Bulk):
                         k.remove(slot, self._state, self._slots, self._table, self._free)
         self._over.clear()
 
-    def _make_room(self) -> None:
+    def _make_room(self, events: list[Event]) -> None:
         state = self._state
         k.sweep(state, self._slots, self._table, self._free)
         count = len(self._slots)
-        if 4 * state[k.FREE_COUNT] <= count:
+        if 4 * state[k.FREE_COUNT] <= count and count >= SLOTS_MOST:
+            self._give_up(count // 4, events)
+        if state[k.FREE_COUNT] < 2 or (4 * state[k.FREE_COUNT] <= count and count < SLOTS_MOST):
             self._slots = np.concatenate([self._slots, np.zeros((count, k.COLUMNS), np.int64)])
             free = np.zeros(2 * count, np.int64)
             known = int(state[k.FREE_COUNT])
@@ -504,6 +523,24 @@ class Swift(Bulk):
         self._table = np.zeros(4 * len(self._slots), np.int64)
         k.rebuild(state, self._slots, self._table)
 
+    def _give_up(self, many: int, events: list[Event]) -> None:
+        """Free slots: of what is over, then of what was silent longest."""
+        conversations, slots = self.conversations, self._slots
+        for state in (k.OVER, k.YOUNG):
+            found = np.flatnonzero(slots[:, k.STATE] == state)
+            found = found[np.argsort(slots[found, k.LAST], kind="stable")][:many]
+            many -= len(found)
+            for slot in found.tolist():
+                snap = slots[slot].tolist()
+                if state == k.YOUNG and snap[k.STAGE] == 3:
+                    conversations.given_up += 1
+                    events.append(self._summed(snap, snap[k.LAST], ended_by="limit"))
+                elif state == k.YOUNG:
+                    connection = self._wake(snap, events)
+                    conversations.give_up(connection, snap[k.LAST], events)
+                    self._touched.pop(connection, None)
+                k.remove(slot, self._state, slots, self._table, self._free)
+
 
 def prepare() -> None:
     """Load the compiled kernels now; processes that are forked later have them."""
@@ -512,7 +549,7 @@ def prepare() -> None:
     slot = idle._insert(ports)
     idle._slots[slot, k.STATE] = k.AWAKE
     idle._find(ports)
-    idle._make_room()
+    idle._make_room([])
     k.remove(slot, idle._state, idle._slots, idle._table, idle._free)
     arrays = (idle._state, idle._faces, idle._slots, idle._table, idle._free, idle._todo, idle._snaps)
     k.step(np.frombuffer(b"", np.uint8), *arrays, idle._times, idle._opens, idle._firsts)

@@ -266,6 +266,8 @@ def _remarks(dissector: Dissector) -> list[str]:
             )
         elif facts.error is not None and facts.spoke == dissector.facts[side.other].spoke:
             remarks.append(f"the {side} refused: {facts.error}")
+    if dissector.conversation.ended_by == "limit":
+        remarks.append("it was given up before its end, for too many conversations were open at once")
     if dissector.reversed:
         remarks.append("the RFB server opened the connection")
     if dissector.conversation.roles_from != "syn":

@@ -15,6 +15,7 @@ import pytest
 from dissect.capture import (
     Bytes,
     Conversation,
+    Ended,
     Event,
     Lost,
     Opened,
@@ -367,6 +368,40 @@ def test_columns_say_what_decode_says() -> None:
                 decoded = decode(run.frame(row))
                 assert isinstance(decoded, Segment)
                 assert segment == decoded
+
+
+def test_more_conversations_than_there_is_room_for() -> None:
+    """Those silent longest are given up, asleep or not; every byte was told before."""
+    dice = random.Random(3)
+    hosts = []
+    for number in range(40):
+        host = Host(number, dice)
+        host.opens()
+        for side in Side:
+            host.send(side, ACK, HEADS["tls"][side is Side.SERVER][:1400])
+        for _ in range(50):
+            host.send(Side.SERVER, ACK, bytes(100))
+        hosts.append(host)
+    conversations = Conversations(live_limit=8)
+    quick = Bulk(conversations)
+    sizes: dict[int, int] = {}
+    ended = []
+    with open_capture(
+        io.BytesIO(build.pcap([one for host in hosts for one in host.packets], nano=True)), "x"
+    ) as capture:
+        for events in (quick.read(capture), quick.finish(capture)):
+            for event in events:
+                assert conversations.live <= 8
+                event.conversation.aside = True
+                if isinstance(event, Bytes | Passed):
+                    size = len(event.data) if isinstance(event, Bytes) else event.size
+                    sizes[event.conversation.index] = sizes.get(event.conversation.index, 0) + size
+                elif isinstance(event, Ended):
+                    ended.append(event.conversation)
+    assert quick.passed > 50
+    assert len(ended) == 40
+    assert sum(one.ended_by == "limit" for one in ended) == conversations.given_up >= 32
+    assert set(sizes.values()) == {517 + 127 + 5000}
 
 
 def test_what_has_passed_is_said() -> None:

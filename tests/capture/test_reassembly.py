@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dissect.capture import Counters, Data, Direction, Fin, Gap, Segment
+from dissect.capture import Counters, Data, Direction, Fin, Gap, Segment, reassembly
 from dissect.capture.reassembly import (
     GAP_NS,
     HARD_BYTES,
@@ -17,6 +17,7 @@ from dissect.capture.reassembly import (
     HELD_SEGMENTS,
     WINDOW,
     Item,
+    Pool,
 )
 from tests.capture.build import ACK, FIN, SYN, segment
 
@@ -558,3 +559,24 @@ def test_any_segments_give_items_and_the_books_balance(moves: list[Segment | int
     assert fins in ([], [len(items) - 1])
     assert direction._held == []
     assert direction._held_bytes == 0
+
+
+def test_what_all_streams_hold_together_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone may hold back more; together they give up the holes of those that are to hold yet more."""
+    monkeypatch.setattr(reassembly, "HELD_BY_ALL", 10_000)
+    pool = Pool()
+    streams = [Direction(pool=pool) for _ in range(20)]
+    found: list[list[Item]] = [[] for _ in streams]
+    for number, stream in enumerate(streams):
+        found[number] += syn()(stream)
+        found[number] += at(0, b"a")(stream)
+        for piece in range(10):
+            found[number] += at(10 + 100 * piece, bytes(100))(stream)
+            assert pool.held <= 10_000
+    sizes = [sum(len(one.data) for one in items if isinstance(one, Data)) for items in found]
+    assert sizes[:10] == [1] * 10
+    assert sizes[11:] == [1001] * 9
+    for stream, items in zip(streams, found, strict=True):
+        items += stream.finish(0)
+        assert sum(one.size for one in items if isinstance(one, Gap)) == 9
+    assert pool.held == 0

@@ -242,6 +242,30 @@ def test_each_kind_of_end(way: str, tmp_path: Path) -> None:
     assert found.whole >= 4
 
 
+def test_more_conversations_than_there_is_room_for(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those silent longest are given up, which is counted and said; none is lost."""
+    monkeypatch.setattr(swift, "SLOTS_MOST", 16)
+    client, server = HEADS["tls"]
+    hosts = [whole(number, client[:1400], server) for number in range(60)]
+    later = [
+        [(time + number * 10**10, packet) for time, packet in host.packets]
+        for number, host in enumerate(hosts)
+    ]
+    packets = [one for host in later for one in host[:9]]
+    packets += [(time + 10**12, packet) for host in later[-4:] for time, packet in host[9:]]
+    path = tmp_path / "x"
+    path.write_bytes(build.pcap(packets, nano=True))
+    found = Found(path)
+    assert len(found.swift._slots) == 16
+    given_up = found.swift.conversations.given_up
+    assert 40 <= given_up <= 60
+    rows = [json.loads(row) for row in found.verdicts]
+    assert len(rows) == len({row["client"] for row in rows}) == 60
+    assert sum("given up" in row["reason"] for row in rows) == given_up
+
+
 def test_several_captures_are_one(way: str, tmp_path: Path) -> None:
     packets = interleaved(4, 16)
     third = len(packets) // 3
