@@ -314,7 +314,7 @@ def rfb() -> Pages:
         + table(["", ""], [[f"[{title}]({key}.md)", prose(said)] for key, (title, said) in titles.items()])
         + contents([*titles, "structures", "numbers"])
     )
-    return found
+    return linked(found, "rfb")
 
 
 def spice() -> Pages:
@@ -367,7 +367,21 @@ def spice() -> Pages:
         + table(["channel", "messages", "decoded"], rows)
         + contents(["link", *names, "agent", "structures", "numbers"])
     )
-    return found
+    return linked(found, "spice")
+
+
+STRUCTURE = re.compile(r"^(\| `[^`]+` \| )`(\w+)`", re.M)
+
+
+def linked(found: Pages, room: str) -> Pages:
+    """The pages of a protocol, where the type of a field leads to the structure that it is."""
+    here = set(re.findall(r"^## `(\w+)`$", found[f"{room}/structures"], re.M))
+
+    def link(row: re.Match[str]) -> str:
+        name = row[2]
+        return f"{row[1]}[`{name}`](structures.md#{name.lower()})" if name in here else row[0]
+
+    return {name: STRUCTURE.sub(link, text) for name, text in found.items()}
 
 
 def _modules(room: str) -> list[ModuleType]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def on_a_terminal(
 ) -> Seen:
     """Run `firstbyte WORDS` on a terminal of `lines` x 100; type `keys` once `await_` is on the screen.
 
-    The environment is empty but for PATH and what is given. Fails after 60 seconds.
+    The keys come half a second apart, as a person's do (after Ctrl-C what was typed ahead is lost), and the
+    last one until it has been heard. The environment is empty but for PATH and what is given. Fails after 60
+    seconds.
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 100, 0, 0))
@@ -56,9 +59,15 @@ def on_a_terminal(
     )
     os.close(theirs)
     screen = b""
+    next_key = 0.0
     deadline = time.monotonic() + 60
     try:
         while time.monotonic() < deadline:
+            if keys and await_.encode() in screen and time.monotonic() > next_key:
+                with suppress(OSError):  # nobody has the other end any more
+                    os.write(ours, keys[0].encode())
+                keys = keys[1:] or keys
+                next_key = time.monotonic() + 0.5
             if not select.select([ours], [], [], 0.1)[0]:
                 if process.poll() is not None:
                     break
@@ -70,9 +79,6 @@ def on_a_terminal(
             if not data:
                 break
             screen += data
-            if keys and await_.encode() in screen:
-                os.write(ours, keys.encode())
-                keys = ""
         code = process.wait(max(0.1, deadline - time.monotonic()))
     finally:
         process.kill()

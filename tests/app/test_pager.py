@@ -96,7 +96,7 @@ def test_a_pager_that_does_not_exist_says_so_itself() -> None:
 
 @pytest.mark.program("less")
 def test_less_shows_one_page_and_is_quit() -> None:
-    seen = on_a_terminal(*LONG, lines=10, keys="q", await_="\x1b[K")
+    seen = on_a_terminal(*LONG, lines=10, keys="q", await_="TCP established")
     assert seen.code in (app.PASS, app.CLOSED_PIPE)
     assert "conversation 0" in seen.screen
     assert "the capture ends" not in seen.screen
@@ -105,7 +105,7 @@ def test_less_shows_one_page_and_is_quit() -> None:
 
 @pytest.mark.program("less")
 def test_ctrl_c_is_the_pagers() -> None:
-    seen = on_a_terminal(*LONG, lines=10, keys="\x03q", await_="\x1b[K")
+    seen = on_a_terminal(*LONG, lines=10, keys="\x03q", await_="TCP established")
     assert seen.code in (app.PASS, app.CLOSED_PIPE, app.INTERRUPTED)
     assert "Traceback" not in seen.screen
 

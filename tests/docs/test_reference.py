@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_every_message_of_spice_is_there_with_its_number_and_fields() -> None:
                 assert any(f"Type {number}" in one for one in told(name)), name
     for cls in BODIES.values():
         assert all(f"| `{field.name}` |" in one for one in told(cls.title()) for field in cls.fields_desc)
+
+
+def test_a_structure_is_a_link_away() -> None:
+    assert "| `pixel_format` | [`PIXEL_FORMAT`](structures.md#pixel_format) |" in PAGES["rfb/client"]
+    for name, page in PAGES.items():
+        for anchor in re.findall(r"\]\(structures\.md#(\w+)\)", page):
+            headings = re.findall(r"^## `(\w+)`$", PAGES[f"{name.partition('/')[0]}/structures"], re.M)
+            assert anchor in [heading.lower() for heading in headings], (name, anchor)
 
 
 def section(page: str, heading: str) -> str:
