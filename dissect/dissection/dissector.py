@@ -198,7 +198,7 @@ class Dissector:
             facts.marks.append((told.last_ns, told.sent))
             self._heads[side] += told.head
             self._answers[side] = recognise(told.head)
-        self._decide(ended=False)
+        self._name(ended=False)
         self.end_ns, self.open = event.time_ns, event.open
         return self
 
@@ -395,7 +395,8 @@ class Dissector:
 
     # --- who speaks what
 
-    def _decide(self, *, ended: bool) -> list[Record]:
+    def _name(self, *, ended: bool) -> None:
+        """Say what each side spoke, by the bytes there are."""
         if ended and self._try_at and self._joined is None:
             self._join(ended=True)
         for side, answer in self._answers.items():
@@ -421,6 +422,9 @@ class Dissector:
         else:
             self._orient()
         self._errors_by_head()
+
+    def _decide(self, *, ended: bool) -> list[Record]:
+        self._name(ended=ended)
         self._streams = self._choose()
         records: list[Record] = []
         for event in self._held:

@@ -6,6 +6,8 @@ Only the first bytes of a side are looked at, so `data` must begin where the sid
 
 from __future__ import annotations
 
+from functools import cache
+
 from dissect.rfb.session import recognise as recognise_rfb
 from dissect.spice.session import recognise as recognise_spice
 from dissect.stream.recognition import (
@@ -16,6 +18,7 @@ from dissect.stream.recognition import (
     NOT_HERE,
     No,
     NotYet,
+    Recogniser,
     Recognition,
     Yes,
     magic,
@@ -94,11 +97,20 @@ RECOGNISERS = {
 
 def first_bytes() -> bytes:
     """What each of the 256 first bytes says of a side, as `stream.recognition` has it; for `swift`."""
-    return bytes(_first_byte(bytes([byte])) for byte in range(256))
+    return bytes(_first_byte(byte) for byte in range(256))
 
 
-def _first_byte(byte: bytes) -> int:
-    maybe = {name for name, recogniser in RECOGNISERS.items() if not isinstance(recogniser(byte), No)}
+@cache
+def _possible(byte: int) -> dict[str, Recogniser]:
+    """Those of the recognisers that do not say no to this first byte."""
+    one = bytes([byte])
+    return {
+        name: recogniser for name, recogniser in RECOGNISERS.items() if not isinstance(recogniser(one), No)
+    }
+
+
+def _first_byte(byte: int) -> int:
+    maybe = set(_possible(byte))
     if not maybe:
         return AT_ONCE
     if maybe == {"http"}:
@@ -116,7 +128,7 @@ def recognise(data: bytes, *, ended: bool = False) -> Recognition:
     if not data:
         return No("no byte was sent") if ended else NotYet(1)
     candidates: dict[str, int] = {}
-    for name, recogniser in RECOGNISERS.items():
+    for name, recogniser in _possible(data[0]).items():
         match recogniser(data):
             case Yes() as yes:
                 return yes
