@@ -265,6 +265,18 @@ def test_the_exit_codes_of_a_bisection(folder: Path, table: str, code: int) -> N
     assert main(["check", "b.toml", "--bisect", "--no-pictures"]) == code
 
 
+def test_a_fault_of_ours_is_no_bad_commit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("dissect.check.suite.load", broken)
+    assert main(["check", "suite.toml", "--bisect"]) == 125
+    assert "RuntimeError: broken" in capsys.readouterr().err
+    assert main(["check", "suite.toml"]) == 70
+
+
 def test_retries_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["check", "suite.toml", "--case", "session", "--retries", "2", "--no-pictures"]
     assert main(words) == 1

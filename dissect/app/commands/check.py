@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -144,6 +145,11 @@ def run(args: Namespace) -> int:
             terminal.complain(error.reason, source=error.source)
             return SKIP
         raise
+    except Exception:
+        if args.bisect:  # a fault of ours is no answer about the commit
+            traceback.print_exc()
+            return SKIP
+        raise
 
 
 def _run(args: Namespace) -> int:
@@ -166,7 +172,7 @@ def _run(args: Namespace) -> int:
                     code = _compare(runner, pairs, args, progress)
                 else:
                     code = _check(runner, pairs, args, progress)
-        return INTERRUPTED if stop.asked() and not args.bisect else code
+        return INTERRUPTED if stop.asked() else code  # which ends a bisection too: it is beyond 127
 
 
 def _settings(args: Namespace) -> Settings:
