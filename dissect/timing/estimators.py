@@ -17,6 +17,8 @@ from typing import Any
 from dissect.timing.observations import Observation
 
 CONFIDENCE = 0.95
+MOST_POINTS, MOST_PAIRS = 2000, 5000
+"""What a line over round trips is taken from at the most: its cost grows with the square of the points."""
 RESAMPLES = 2000
 """Of the bootstrap; more changes the interval's ends by less than it means."""
 
@@ -248,17 +250,21 @@ def round_trips(
     """The line through (round trip, time), both in ns: Theil and Sen's, which a few slow trials do not bend.
 
     Its intervals are of the bootstrap, drawn anew among the times of each round trip. Raises ValueError where
-    there are fewer than two different round trips, StatisticsMissing.
+    there are fewer than two different round trips, StatisticsMissing. Of very many points or pairs of points
+    a part is taken, drawn with the seed.
     """
     import numpy as np
 
+    generator = np.random.default_rng(seed)
+    n = len(points)
+    if n > MOST_POINTS:
+        points = [points[at] for at in generator.choice(n, MOST_POINTS, replace=False)]
     x, y = (np.array(values, dtype=float) for values in zip(*sorted(points), strict=True))
-    if len(points) < 3 or x[0] == x[-1]:
+    if n < 3 or x[0] == x[-1]:
         raise ValueError("fewer than two round trips, or than three times")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # its own interval, which is not used, minds ties
         line = _stats().theilslopes(y, x, method="joint")
-    generator = np.random.default_rng(seed)
     starts = np.flatnonzero(np.r_[True, np.diff(x) > 0])
     drawn = np.concatenate(
         [
@@ -268,12 +274,15 @@ def round_trips(
         axis=1,
     )
     first, second = np.nonzero(np.subtract.outer(x, x).T > 0)
+    if len(first) > MOST_PAIRS:
+        some = generator.choice(len(first), MOST_PAIRS, replace=False)
+        first, second = first[some], second[some]
     slopes = np.median((drawn[:, second] - drawn[:, first]) / (x[second] - x[first]), axis=1)
     own = np.median(drawn - slopes[:, None] * x, axis=1)
     ends = (50 * (1 - confidence), 50 * (1 + confidence))
     low, high = np.percentile(slopes, ends)
     own_low, own_high = np.percentile(own, ends)
     return RoundTrips(
-        len(points), float(line.slope), float(low), float(high),
+        n, float(line.slope), float(low), float(high),
         round(float(line.intercept)), round(float(own_low)), round(float(own_high)), confidence,
     )  # fmt: skip

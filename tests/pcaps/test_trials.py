@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from dissect.stream import Side
 from dissect.stream.text import duration
 from dissect.timing.results import Row, read_rows
-from dissect.timing.summaries import WHATS, summaries
+from dissect.timing.summaries import WHATS, distances, summaries
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("scipy")
@@ -104,3 +105,51 @@ def test_the_table_of_the_readme_is_what_the_trials_say() -> None:
                 assert middle.ns is not None
                 assert cell.split(", ")[-1] == duration(middle.ns)
                 assert set(figure.outcomes) <= {cell.split(", ")[0]}
+
+
+TIMING = (TRIALS.parents[1] / "docs" / "timing.md").read_text("utf-8")
+
+
+def cells_of(head: str) -> list[list[str]]:
+    """The rows of the table in docs/timing.md that begins with `head`."""
+    _, _, rest = TIMING.partition(f"{head}\n")
+    lines = itertools.takewhile(lambda line: line.startswith("|"), rest.splitlines())
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines][1:]
+
+
+def test_the_round_trips_of_the_document_are_those_of_the_trials() -> None:
+    found = {(one.pair, one.what): one for one in distances(trials("round-trips.parquet"))}
+    names, seen = "", 0
+    for first, what, slope, own in cells_of("| client → server | what | round trips | by itself |"):
+        names = first or names
+        clients, server = names.split(" → ")
+        for client in clients.split(", "):
+            if not what:
+                lines = [found[(client, server), kind] for kind in WHATS[:3]]
+                assert all(one.line is None and one.hung == 20 for one in lines)
+                continue
+            one = next(found[pair] for pair in found if pair[0] == (client, server) and pair[1] in what)
+            assert one.line is not None
+            assert f"{one.line.slope:.2f}" == slope.split(" ")[0]
+            assert own.startswith(duration(one.line.own_ns))
+            seen += 1
+    assert seen == 11
+
+
+def test_the_cost_of_the_early_prefix_in_the_document_is_that_of_the_trials() -> None:
+    found = {one.pair: one for one in summaries(trials("early-prefix.parquet"), "wire")}
+    named = {
+        "QEMU": "qemu-vnc",
+        "Xtigervnc": "xtigervnc-patient",
+        "Xtightvnc": "xtightvnc",
+        "x11vnc": "x11vnc",
+    }
+    rows = cells_of("| server | without | with | difference [95 %] |")
+    assert len(rows) == 6
+    for name, without, early, _ in rows[:4]:
+        for client, cell in (("model-vnc-quiet", without), ("model-vnc-early", early)):
+            (figure,) = found[client, named.get(name.split(" ")[0], "x11vnc")].figures
+            assert figure.n == 40
+            assert figure.median is not None
+            assert figure.median.ns is not None
+            assert cell == duration(figure.median.ns)

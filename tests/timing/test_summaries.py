@@ -8,6 +8,7 @@ import json
 import pytest
 
 from dissect.stream import Side
+from dissect.timing.estimators import round_trips
 from dissect.timing.results import Row
 from dissect.timing.summaries import changes, distances, handshakes, observed, ordered, summaries
 from tests.timing.test_results import row
@@ -73,6 +74,14 @@ def test_a_line_has_round_trips_and_what_is_left(trips: int) -> None:
     level = found["server noticed"].line
     assert level is not None
     assert abs(level.slope) < 1e-5
+
+
+def test_a_line_through_very_many_points() -> None:
+    points = [(rtt, 2 * rtt + 3 * MS + at) for at in range(5_000) for rtt in (MS, 10 * MS)]
+    line = round_trips(points, seed=1)
+    assert line.n == 10_000
+    assert abs(line.slope - 2) < 0.01
+    assert line.slope_low <= line.slope <= line.slope_high
 
 
 def test_no_line_through_those_that_did_not_hang() -> None:
