@@ -180,6 +180,7 @@ class Dissector:
         self._joined: tuple[Side, Joined] | None = None
         """Who the RFB client is in a session that was joined in its midst, and what is known of it."""
         self._try_at = 0
+        self._hopeless = dict.fromkeys(Side, False)
         self._past_version: Side | None = None
         self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
@@ -351,7 +352,13 @@ class Dissector:
         """Whether this may be RFB of which the beginning was not captured."""
         if not self.conversation.mid_stream or any(isinstance(one, Yes) for one in self._answers.values()):
             return False
-        return any(hopeful(self._captured(side, JOIN_CLIENT)[0]) for side in Side)
+        for side in Side:
+            if not self._hopeless[side]:
+                data, _ = self._captured(side, JOIN_CLIENT)
+                if hopeful(data):
+                    return True
+                self._hopeless[side] = len(data) == JOIN_CLIENT
+        return False
 
     def _join(self, *, ended: bool = False) -> bool:
         """Look whether both sides say that it is; see `seek.join`."""

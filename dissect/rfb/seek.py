@@ -114,12 +114,11 @@ def _update(data: bytes, at: int, allowed: Set[int], screen: Screen, form: Forma
             if not inside or not rect.width * rect.height:
                 raise Wrong("not on the screen")
 
-    rest = data[at:]
-    count = int.from_bytes(rest[2:4], "big")
-    walk = Walk(_Partial(rest), 4)
+    count = int.from_bytes(data[at + 2 : at + 4], "big")
+    walk = Walk(_Partial(data), at + 4)
     for _ in encodings.update(walk, count, form, before, lambda rect, start, end: None):
         pass
-    return at + walk.at
+    return walk.at
 
 
 def _server_begins(data: bytes, at: int) -> bool:
@@ -186,15 +185,12 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
     cls = messages.MESSAGES[Side.CLIENT].get(data[at])
     if data[at] == 255 and at + 1 < len(data):
         cls = messages.QEMU_CLIENT_MESSAGES.get(data[at + 1])
-    if cls is None or cls not in KNOWN:
+    if cls is None or cls not in KNOWN or not _sound(data[at : at + 8]):
         return 0, 0
     try:
         values, end = cls.layout().decode(data, at)
     except Short as short:
         if short.needed - at > KEEP:
-            return 0, 0
-        # Only a message whose beginning is sound is waited for.
-        if not _sound(data[at : at + 8]):
             return 0, 0
         raise _More from None
     except Malformed:
@@ -258,6 +254,9 @@ FORMATS = (
     Format(bits=8, depth=8, maxima=(7, 7, 3), shifts=(0, 3, 6)),
 )
 """What sizes of pixels are tried where SetPixelFormat is not in the capture."""
+
+CANDIDATES = 256
+"""How many places are looked at, at most, where an update might begin."""
 
 JOIN_CLIENT = 4096
 """Bytes of a client within which its messages must be found."""
@@ -367,14 +366,30 @@ def _unknown_format() -> Format:
 def _whole_update(
     data: bytes, wanted: Set[int], screen: Screen, form: Format, arrivals: Set[int]
 ) -> tuple[int, int] | None:
-    """Where the first update that can be believed begins and ends."""
-    at = 0
-    while at < len(data) - 15:
-        at, found = server(data, at, wanted, screen, form, arrivals)
-        if found:
-            end = _update(data, at, {0, *wanted}, screen, form)
-            if _reaches(data, end, {0, *wanted}, screen, form, arrivals):
-                return at, end
+    """Where an update that can be believed begins and ends; first where bytes began to arrive."""
+    allowed = {0, *wanted}
+
+    def whole(at: int) -> tuple[int, int] | None:
+        try:
+            end = _update(data, at, allowed, screen, form)
+        except (_More, Wrong, NotRead):
+            return None
+        return (at, end) if _reaches(data, end, allowed, screen, form, arrivals) else None
+
+    for at in sorted(arrivals)[:CANDIDATES]:
+        # Type, padding, and the number of rectangles, which is not 0.
+        if data[at : at + 2] == b"\0\0" and any(data[at + 2 : at + 4]):
+            found = whole(at)
+            if found is not None:
+                return found
+    at = tried = 0
+    while at < len(data) - 15 and tried < CANDIDATES:
+        tried += 1
+        at, believed = server(data, at, wanted, screen, form, arrivals)
+        if believed:
+            found = whole(at)
+            if found is not None:
+                return found
         elif at >= len(data) - 15:
             break
         at += 1  # that one goes on beyond the data, or ends nowhere; another may begin within it
