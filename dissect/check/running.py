@@ -213,9 +213,14 @@ class Session(AbstractContextManager["Session"]):
             if self.case.played is Side.CLIENT:
                 results = asyncio.run(self._play(tape))
             else:
-                results = [one for group in self.groups for one in self._serve(group, tape)]
+                results = []
+                for group in self.groups:
+                    if not self.stop.asked():
+                        results += self._serve(group, tape)
         finally:
             tape.close()
+        if self.stop.asked():
+            return Run(Outcome.INCONCLUSIVE, "interrupted")
         plans = [plan for group in self.groups for plan in group]
         options = self.case.options
         seen = watch(path, plans, results, options.rules, options.through)
@@ -281,6 +286,8 @@ class Session(AbstractContextManager["Session"]):
         results: list[Result] = []
         with self.stop.telling(lambda: loop.call_soon_threadsafe(carrier.interrupt)):
             for group in self.groups:
+                if self.stop.asked():
+                    break
                 if len(group) > 1:
                     results += await play_session(group, carrier, options, case.deadline_s)
                 else:

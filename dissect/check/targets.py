@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Self
 
@@ -26,7 +26,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._wish = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may ask while its own thread is in here
         self._calls: list[Callable[[], object]] = []
 
     def asked(self) -> bool:
@@ -39,7 +39,8 @@ class Stop:
         with self._lock:
             calls = list(self._calls)
         for call in calls:
-            call()
+            with suppress(RuntimeError):  # a loop that has just come to its end
+                call()
 
     @contextmanager
     def telling(self, call: Callable[[], object]) -> Iterator[None]:
