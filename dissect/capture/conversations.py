@@ -447,7 +447,7 @@ class Conversations:
         if now >= self._due_ns:
             self._due(now, events)
             half = self._halves.get(segment.key)
-        if half is None and len(self.networks) > 1:
+        if half is None and (segment.network or len(self.networks) > 1):
             half = self._elsewhere(segment)
         if half is not None and segment.flags & SYN and self._is_new(half, segment):
             connection = half.connection

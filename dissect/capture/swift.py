@@ -310,7 +310,7 @@ class Swift(Bulk):
         """Give a segment to `conversations`; `ordinal` conversations had begun in the kernel before it."""
         conversations = self.conversations
         key = segment.key
-        if len(conversations.networks) > 1 and conversations.find(key) is None:
+        if (segment.network or len(conversations.networks) > 1) and conversations.find(key) is None:
             self._wake_elsewhere(key, events)
         conversations.count = ordinal + len(self._began_at)
         events += conversations.push(segment)

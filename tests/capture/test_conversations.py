@@ -4,6 +4,7 @@ from __future__ import annotations
 import io
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -715,3 +716,42 @@ def test_read_of_a_capture_without_frames() -> None:
 def test_established_is_an_event_of_its_own() -> None:
     event = [e for one in HANDSHAKE for e in Conversations().push(one)][-1]
     assert not isinstance(event, Established)  # each into its own: no handshake is seen
+
+
+# --- networks with the same addresses
+
+
+SPOKEN = [*HANDSHAKE, c(0, b"abc", 30), s(0, b"xy", 40, got=3), c(3, time=50, got=2)]
+
+
+def in_networks(packets: Iterable[tuple[Segment, int]]) -> list[Event]:
+    conversations = Conversations()
+    found = [event for one, network in packets for event in conversations.push(replace(one, network=network))]
+    return found + conversations.finish()
+
+
+def test_equal_addresses_in_two_networks_are_two_conversations() -> None:
+    events = in_networks((one, network) for one in SPOKEN for network in (0, 5, 1 << 24 | 7))
+    ended = [event.conversation for event in events if isinstance(event, Ended)]
+    assert [(one.index, one.network, one.packets) for one in ended] == [
+        (0, 0, 6),
+        (1, 5, 6),
+        (2, 1 << 24 | 7, 6),
+    ]
+    assert sum(isinstance(event, Bytes) for event in events) == 6
+
+
+@pytest.mark.parametrize("networks", [(0, 5), (5, 0), (5, 6)])
+def test_each_side_may_be_in_a_network_of_its_own(networks: tuple[int, int]) -> None:
+    """As where one direction is captured without its tag: told by what is acknowledged."""
+    other = in_networks((each, 9) for each in SPOKEN)
+    client, server = networks
+    events = in_networks((one, client if one.sport == SPOKEN[0].sport else server) for one in SPOKEN)
+    assert [told(event) for event in events] == [told(event) for event in other]
+    assert [event.conversation.packets for event in events if isinstance(event, Ended)] == [6]
+
+
+def test_an_answer_to_somebody_else_is_of_another_conversation() -> None:
+    stranger = replace(SPOKEN[1], network=5, ack=12345)
+    events = in_networks([(SPOKEN[0], 0), (stranger, 5), (SPOKEN[1], 0)])
+    assert {event.conversation.network for event in events if isinstance(event, Ended)} == {0, 5}

@@ -266,6 +266,24 @@ def test_more_conversations_than_there_is_room_for(
     assert sum("given up" in row["reason"] for row in rows) == given_up
 
 
+def test_networks_keep_equal_addresses_apart(way: str, tmp_path: Path) -> None:
+    """The same conversation in three VLANs at once; and one whose server is captured without the tag."""
+    frames: list[tuple[int, bytes]] = []
+    for number in range(6):
+        host = whole(number % 2, *HEADS["http"])
+        if number < 4:
+            host.send(Side.CLIENT, FIN | ACK)
+            host.send(Side.SERVER, FIN | ACK)
+        for time, packet in host.packets:
+            tags = number if number < 3 else int(packet[12] == 10)
+            frames.append((time + number, ethernet(packet, tags=tags)))
+        if number == 2:
+            frames = [(time + 10**12, frame) for time, frame in frames]
+    found = same(build.pcap(frames, nano=True, linktype=1), tmp_path)
+    assert len(found.verdicts) == 5  # the last is the fourth once more
+    assert found.whole >= 2
+
+
 def test_several_captures_are_one(way: str, tmp_path: Path) -> None:
     packets = interleaved(4, 16)
     third = len(packets) // 3
