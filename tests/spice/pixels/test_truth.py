@@ -13,6 +13,7 @@ from dissect.capture import open_capture, read
 from dissect.dissection.reading import Told, each
 from dissect.lab.lab import Lab
 from dissect.spice.pixels.screen import Renderer
+from tests.rfb.pixels.test_truth import Monitor
 from tests.rfb.pixels.viewer import pictures
 from tests.rfb.pixels.x11 import Picture, XClient
 from tests.spice.pixels import viewer
@@ -54,6 +55,36 @@ def test_the_screen_is_the_screenshot() -> None:
                     assert seen.images >= wanted, (compression, seen.images)
                     assert seen.renderer.whole
                     assert seen.violations() == []
+
+
+@pytest.mark.peer("qemu-spice")
+def test_what_was_drawn_of_a_guest_is_what_a_new_client_is_shown(tmp_path: Path) -> None:
+    """QEMU's firmware draws, rectangle by rectangle; to a new client the server sends its whole surface.
+
+    Not held to QEMU's screendump: each takes from the SPICE server what it would have sent next.
+    """
+    for compression in ("off", "quic", "glz", "lz"):
+        with Lab() as lab:
+            where = tmp_path / compression
+            monitor_is = ["-monitor", f"unix:{where},server=on,wait=off"]
+            options = [*monitor_is, "-spice", f"image-compression={compression}"]
+            running = lab.start("qemu-spice", arguments=options)
+            assert running.port is not None
+            monitor = Monitor(where)
+            with Viewer(running.host, running.port) as seen:
+                monitor.say("cont")
+                seen.until(lambda: seen.renderer.updates > 20)
+                monitor.say("stop")
+                seen.settle()
+                assert seen.problems == []
+                assert seen.violations() == []
+                before = seen.renderer.screen
+            with Viewer(running.host, running.port) as fresh:
+                fresh.until(lambda: fresh.renderer.updates > 0)
+                fresh.settle()
+                assert before is not None
+                assert len(np.unique(before.reshape(-1, 3), axis=0)) > 1, "the guest has drawn nothing"
+                np.testing.assert_array_equal(before, fresh.renderer.screen)
 
 
 # --- the same from recordings

@@ -134,7 +134,7 @@ class Viewer:
         )
         self._taken = 0
         if draws:
-            self._until(lambda: self.renderer.screen is not None)
+            self.until(lambda: self.renderer.screen is not None)
         else:
             self.display.until(lambda: any(r.name == "SPICE_MSG_DISPLAY_MARK" for r in self.display.records))
 
@@ -168,24 +168,35 @@ class Viewer:
         """Look until the screen is the wanted one; fail where it does not become so."""
         limit = time.monotonic() + PATIENCE_S
         while True:
-            self._read(0.2)
+            while self._read(0.1) and time.monotonic() < limit:
+                pass
             screen, picture = self.renderer.screen, wanted()
             assert not self.problems, self.problems
             if screen is not None and screen.shape == picture.shape and np.array_equal(screen, picture):
                 return
             assert time.monotonic() < limit, _difference(screen, picture)
 
-    def _until(self, true: Callable[[], bool]) -> None:
+    def settle(self) -> None:
+        """Draw until nothing more comes for a while."""
         limit = time.monotonic() + PATIENCE_S
+        while self._read(0.4):
+            assert time.monotonic() < limit, "it does not stop"
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Draw until it is true."""
+        limit = time.monotonic() + 4 * PATIENCE_S
         while not true():
             assert time.monotonic() < limit, "nothing is shown"
             self._read(0.2)
 
-    def _read(self, seconds: float) -> None:
-        self.display.read(seconds)
+    def _read(self, seconds: float) -> bool:
+        """Draw what comes within so many seconds; whether anything did."""
+        self.main.read(0.001)  # a server that has no answer to its PINGs takes the line for slow
+        found = self.display.read(seconds)
         for record in self.display.records[self._taken :]:
             self.problems += [problem.why for problem in self.renderer.take(record)]
         self._taken = len(self.display.records)
+        return bool(found)
 
 
 def _difference(screen: Picture | None, picture: Picture) -> str:
