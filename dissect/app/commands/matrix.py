@@ -245,7 +245,8 @@ def _run(lab: Lab, plan: Plan, folder: Folder | None, args: Namespace) -> tuple[
         note += " (no privilege to capture)"
     note = "over round trips, wire clock" if plan.rtts_ns else note
     most = duration(round(left * (plan.deadline_s + 2.0) * 1e9))
-    sys.stderr.write(f"{terminal.plural(left, 'trial')} of {total}, {note}: at most {most} or so\n")
+    forecast = f"at most {most} or so" if left else "all are there"
+    sys.stderr.write(f"{terminal.plural(left, 'trial')} of {total}, {note}: {forecast}\n")
     code = PASS
     began, ran = time.monotonic(), 0
     with terminal.Progress() as progress, Matrix(lab, plan, wire=wire) as matrix:
