@@ -124,6 +124,8 @@ class Wanted:
     verdicts: Sequence[str] | None = None
 
     def __call__(self, verdict: Verdict) -> bool:
+        if self.hosts is None and self.ports is None:
+            return self.verdicts is None or verdict.verdict in self.verdicts
         ends = [end.rpartition(":") for end in (verdict.client, verdict.server)]
         addresses = {address.strip("[]") for address, _, _ in ends}
         ports = {int(port) for _, _, port in ends}
