@@ -10,7 +10,7 @@ import pytest
 
 from dissect.stream import Side
 from dissect.timing import estimators
-from dissect.timing.estimators import StatisticsMissing, compare, curve, median, share, summarise
+from dissect.timing.estimators import StatisticsMissing, compare, curve, median, share, slower, summarise
 from dissect.timing.observations import Observation
 
 pytest.importorskip("scipy")
@@ -82,6 +82,18 @@ def test_two_builds_are_told_apart_or_not() -> None:
     assert found.difference.low <= -90 <= found.difference.high < 0
     assert compare(before, after) == found  # the same seed, the same interval
     assert compare(before, before).p > 0.9
+
+
+def test_slower_by_more_than_so_much() -> None:
+    """Of 4 and 4 times without overlap, one of 70 orders is that extreme: p = 1/70."""
+    one, other = seen(1, 2, 3, 4), seen(11, 12, 13, 14)
+    assert slower(one, other) == pytest.approx(1 / 70)
+    assert slower(other, one) == pytest.approx(1.0)
+    assert slower(one, other, by_ns=6) == pytest.approx(1 / 70)
+    assert slower(one, other, by_ns=10) > 0.4
+    assert slower(one, bound(2, 2, 2, 2)) < 0.02  # later than anything seen, wherever it was cut
+    with pytest.raises(ValueError):
+        slower(one, [])
 
 
 def test_a_median_that_is_not_reached_has_no_difference() -> None:
