@@ -37,7 +37,7 @@ from dissect.spice.session import SpiceSession
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
 from dissect.stream.session import Pieces
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 
 JOIN_HOLD = 1 << 20
 """Bytes that are held back at most where a capture may begin in the midst of an RFB session."""
@@ -157,7 +157,7 @@ class Dissector:
 
     def __init__(self, conversation: Conversation) -> None:
         self.conversation = conversation
-        self.facts = {side: SideFacts() for side in Side}
+        self.facts = {side: SideFacts() for side in SIDES}
         self.first_speaker: Side | None = None
         self.established_ns: int | None = None
         self.end_ns = conversation.start_ns
@@ -173,14 +173,14 @@ class Dissector:
         """The session that reads both sides' SPICE."""
         self.link: SpiceLink | None = None
         """Which channel of which SPICE session this was, of a conversation that was put aside."""
-        self._heads = {side: bytearray() for side in Side}
-        self._answers: dict[Side, Recognition] = {side: NotYet(1) for side in Side}
+        self._heads = {side: bytearray() for side in SIDES}
+        self._answers: dict[Side, Recognition] = {side: NotYet(1) for side in SIDES}
         self._held: list[Bytes | Lost] = []
         self._held_bytes = 0
         self._joined: tuple[Side, Joined] | None = None
         """Who the RFB client is in a session that was joined in its midst, and what is known of it."""
         self._try_at = 0
-        self._hopeless = dict.fromkeys(Side, False)
+        self._hopeless = dict.fromkeys(SIDES, False)
         self._past_version: Side | None = None
         self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
@@ -279,7 +279,7 @@ class Dissector:
 
     def put_aside(self) -> None:
         """Read no more of what the sides say; what a verdict needs is kept up all the same."""
-        self._streams = dict.fromkeys(Side, Unread())
+        self._streams = dict.fromkeys(SIDES, Unread())
         self.link = self.link or link_of(self.spice)
         self.rfb = self.spice = None
 
@@ -352,7 +352,7 @@ class Dissector:
         """Whether this may be RFB of which the beginning was not captured."""
         if not self.conversation.mid_stream or any(isinstance(one, Yes) for one in self._answers.values()):
             return False
-        for side in Side:
+        for side in SIDES:
             if not self._hopeless[side]:
                 data, _ = self._captured(side, JOIN_CLIENT)
                 if hopeful(data):
@@ -362,7 +362,7 @@ class Dissector:
 
     def _join(self, *, ended: bool = False) -> bool:
         """Look whether both sides say that it is; see `seek.join`."""
-        for side in Side:
+        for side in SIDES:
             client, _ = self._captured(side, JOIN_HOLD)
             server, arrivals = self._captured(side.other, JOIN_HOLD)
             known = join(client, server, arrivals, ended=ended) if client else None
@@ -461,7 +461,7 @@ class Dissector:
 
     def _turn(self, why: str) -> None:
         self.turned = why
-        self.facts = {side: self.facts[side.other] for side in Side}
+        self.facts = {side: self.facts[side.other] for side in SIDES}
         if self.first_speaker is not None:
             self.first_speaker = self.first_speaker.other
 
@@ -485,11 +485,11 @@ class Dissector:
         if set(spoke.values()) == {"rfb"}:
             self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
-            return dict.fromkeys(Side, both)
+            return dict.fromkeys(SIDES, both)
         if set(spoke.values()) == {"spice"}:
             self.spice = SpiceSession()
-            return dict.fromkeys(Side, self.spice)
-        return {side: self._alone(side, spoke[side]) for side in Side}
+            return dict.fromkeys(SIDES, self.spice)
+        return {side: self._alone(side, spoke[side]) for side in SIDES}
 
     @staticmethod
     def _alone(side: Side, protocol: str) -> Stream:

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from dissect.dissection.dissector import Dissector, SideFacts
 from dissect.dissection.recognise import TITLES
 from dissect.dissection.spice_links import SpiceLink, link_of
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 from dissect.stream.text import duration
 
 By = Literal["error-reply", "close", "reset"]
@@ -117,9 +117,9 @@ def judge(dissector: Dissector) -> Verdict:
     facts = dissector.facts
     conversation = dissector.conversation
     outcome, why = _outcome(dissector)
-    detections: dict[Side, Detection | None] = dict.fromkeys(Side)
+    detections: dict[Side, Detection | None] = dict.fromkeys(SIDES)
     if outcome != "agreed" and _connected(dissector):
-        detections = {side: _detection(dissector, side, outcome) for side in Side}
+        detections = {side: _detection(dissector, side, outcome) for side in SIDES}
     reactions = {
         side: _reference(dissector, side) + seen.ns
         for side, seen in detections.items()
@@ -238,7 +238,7 @@ def _reactions(
 ) -> list[str]:
     """A sentence a side on how it reacted, in the order of the reactions."""
     sentences: list[str] = []
-    for side in sorted(Side, key=lambda side: side is not first):
+    for side in sorted(SIDES, key=lambda side: side is not first):
         seen = detections[side]
         if seen is None:
             continue

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 
 class Side(StrEnum):
@@ -19,3 +20,7 @@ class Side(StrEnum):
     @property
     def other(self) -> Side:
         return Side.SERVER if self is Side.CLIENT else Side.CLIENT
+
+
+SIDES: Final = (Side.CLIENT, Side.SERVER)
+"""Both, for what is done very often: to iterate over the class itself takes ten times as long."""
