@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -120,6 +121,28 @@ def test_without_the_privilege_it_is_one_line() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert WITHOUT in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.program("unshare")
+def test_a_user_namespace_will_do(tmp_path: Path) -> None:
+    """What the line without the privilege advises: there its commands have it, and nothing outside."""
+    inside = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system allows no namespaces of one's own")
+    command = [
+        *inside,
+        sys.executable,
+        "-m",
+        "dissect.app.main",
+        "matrix",
+        "--peers",
+        "model-vnc,model-spice",
+    ]
+    command += ["--rtt", "0,5", "-n", "1", "--deadline", "3", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {row["rtt_ns"]: row["verdict"] for row in rows} == dict.fromkeys((0, 5 * MS), "wrong-protocol")
 
 
 def test_a_path_that_breaks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
