@@ -27,10 +27,17 @@ settings = { width = 99 }
 [case.session]
 capture = "session.pcapng"
 deadline = 5
+targets = ["good", "late", "wide"]
+[target.spice]
+model = "SpiceServer"
+[target.spice-16]
+model = "SpiceServer"
+settings = { judges_after = 16 }
 [case.probe]
-probe = "spice"
-lengths = [4, 12]
+probe = "tls"
+lengths = [4, 16]
 deadline = 1
+targets = "spice*"
 """
 
 
@@ -76,6 +83,7 @@ def test_changed_behaviour_is_named(folder: Path) -> None:
 
 
 def test_probes_are_compared_too(folder: Path) -> None:
-    found = compared(folder, "good", "late", "probe", samples=5)
+    found = compared(folder, "spice", "spice-16", "probe", samples=5)
     assert [len(runs) for runs in found.runs] == [2, 2]
-    assert found.times["detection of spice"].difference is not None
+    assert found.times["detection of tls"].difference is not None
+    assert found.judgement.reason == "tls: expected noticed after 4 bytes, got noticed after 16 bytes"
