@@ -6,6 +6,7 @@
 - `targets`: one target started for one case, or found running; what it said and how it ended
 - `watching`: what a live peer did, as stable lines and as times, from the capture of a run
 - `running`: one case against one target, so often as asked, with its live captures
+- `reference`: how fast the machine itself answers
 - `baseline`: what a build did, as a small text file for each case
 - `judging`: runs against expectation and baseline: same, changed, slower, flaky
 - `comparing`: two builds, run in turns

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median_low
 
+from dissect.check import reference
 from dissect.check.running import Run
 from dissect.stream.side import Side
 from dissect.stream.text import duration, safe
@@ -90,6 +91,7 @@ def made(case: str, build: str, source: str, runs: Sequence[Run], *, timed: bool
     found = Baseline(case, build, source, {lines: counted[lines] for lines in order})
     if timed:
         found.times = together(runs)
+        found.times[reference.NAME] = [observation(run.machine_ns) for run in runs if run.machine_ns]
         found.machine = this_machine()
     return found
 

@@ -5,7 +5,7 @@ Pure. A case that compared nothing is never a pass. Where some runs are right an
 flaky, with its rates, and has not failed. A slow-down is one where two things hold: a one-sided Mann-Whitney
 test at the stated level (divided by how many times the case has) says that the times have grown by more than
 the minimum effect, and so has the fastest quarter of them: what a loaded machine adds, it adds to the slow
-ones.
+ones. Where the machine itself has become slower, nobody can tell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median_low
 
+from dissect.check import reference
 from dissect.check.baseline import Baseline, Behaviour, this_machine, together
 from dissect.check.running import Run
 from dissect.check.suite import Case, Expect, Timing
@@ -24,6 +26,8 @@ from dissect.stream.text import duration
 from dissect.timing.estimators import LATER, StatisticsMissing, share, slower
 from dissect.timing.observations import Observation
 
+BUSY = 0.2
+"""Where the machine itself has become slower by that share of a slow-down, no build is blamed for it."""
 LEAST = 5
 """Observations on each side below which times are not judged."""
 
@@ -253,7 +257,21 @@ def _judge_times(case: Case, runs: Sequence[Run], baseline: Baseline | None, tim
         return passed
     if late[0].elsewhere:
         return Judgement(Status.INCONCLUSIVE, f"perhaps slower: {late[0]}", shifts=shifts)
+    if (busy := _busy(baseline, runs, late[0])) is not None:
+        return Judgement(Status.INCONCLUSIVE, f"perhaps slower: {late[0]}; {busy}", shifts=shifts)
     return Judgement(Status.SLOWER, str(late[0]), [str(shift) for shift in shifts], shifts=shifts)
+
+
+def _busy(baseline: Baseline, runs: Sequence[Run], shift: Shift) -> str | None:
+    """How much slower the machine itself has become, where that is enough to explain a slow-down."""
+    before = sorted(one.ns for one in baseline.times.get(reference.NAME, ()))
+    after = sorted(run.machine_ns for run in runs if run.machine_ns)
+    if not before or not after or shift.before is None or shift.after is None:
+        return None
+    then, now = median_low(before), median_low(after)
+    if now - then <= BUSY * (shift.after - shift.before):
+        return None
+    return f"but the machine itself needs {duration(now)} for what took {duration(then)}: it is busy"
 
 
 def shifts_of(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dissect.capture import CaptureError, PcapngWriter, TcpScript
+from dissect.check import reference
 from dissect.check.suite import Case, Target
 from dissect.check.targets import Live, Stop
 from dissect.check.watching import reason_of, watch
@@ -69,6 +70,8 @@ class Run:
     capture: Path | None = None
     compared: int = 0
     lasted_ns: int = 0
+    machine_ns: int | None = None
+    """Of a timed case: how fast the machine itself answered then; see `reference`."""
 
     @property
     def passed(self) -> bool:
@@ -186,6 +189,8 @@ class Session(AbstractContextManager["Session"]):
         else:
             found = self._replay(path)
         found.lasted_ns = time.monotonic_ns() - began
+        if self.case.timed and not self.stop.asked():
+            found.machine_ns = reference.measure()
         if self.case.played is Side.CLIENT:
             self._look_for_a_crash(found)
         return found

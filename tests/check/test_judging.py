@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from dissect.check import reference
 from dissect.check.baseline import Baseline, observation, this_machine
 from dissect.check.judging import Status, first_difference, judge, shifts_of
 from dissect.check.running import Run
@@ -136,6 +137,22 @@ def test_times_of_another_machine_do_not_fail_a_build() -> None:
     assert found.status is Status.INCONCLUSIVE
     assert "of another machine" in found.reason
     assert judge(TIMED, [run(*GOOD, ns=ns) for ns in times(1)], elsewhere, Timing()).status is Status.PASS
+
+
+def test_a_busy_machine_is_not_taken_for_a_slow_build() -> None:
+    """All times have grown, the fastest too; so have those of the machine itself."""
+    before = base(GOOD, times=times(1))
+    before.times[reference.NAME] = [observation(ns) for ns in times(1)]
+
+    def slow(machine_ms: float) -> list[Run]:
+        return [run(*GOOD, ns=ns, machine_ns=round(machine_ms * MS)) for ns in times(101)]
+
+    found = judge(TIMED, slow(60), before, Timing())
+    assert found.status is Status.INCONCLUSIVE
+    assert "but the machine itself needs 60 ms for what took 2" in found.reason
+    assert judge(TIMED, slow(15), before, Timing()).status is Status.SLOWER
+    quick = [run(*GOOD, ns=ns, machine_ns=60 * MS) for ns in times(1)]
+    assert judge(TIMED, quick, before, Timing()).status is Status.PASS
 
 
 def test_the_level_is_divided_by_how_many_times_there_are() -> None:
