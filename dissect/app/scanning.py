@@ -129,8 +129,10 @@ def _needed(package: str) -> Any:
     from importlib import import_module
 
     try:
-        if package != "pyarrow":
-            return import_module(package)
+        if package == "fsspec":
+            return import_module("fsspec")
+        if package == "distributed":
+            return import_module("distributed")
         import_module("pyarrow.parquet")
         return import_module("pyarrow")
     except ImportError:

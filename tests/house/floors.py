@@ -52,6 +52,7 @@ LIBRARIES = {
         "dissect.capture.kernels",
         "dissect.capture.swift",
     ),
+    "distributed": ("dissect.app.scanning",),
     "fsspec": ("dissect.app.scanning",),
     "shtab": ("dissect.app.commands.completion",),
     "PIL": (
