@@ -175,3 +175,19 @@ def test_a_key_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     key.write_bytes(b"nothing")
     assert app.main(["show", "--ticket-key", str(key), capture]) == 2
     assert "not an RSA private key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["spicy--xspice-wan.pcapng.xz", "xtightvncviewer--xtightvnc.pcapng"])
+def test_a_line_is_the_object_as_json(name: str) -> None:
+    from dissect.app.commands.show import to_json, to_line
+    from dissect.capture import open_capture, read
+    from dissect.dissection.reading import Told, each
+
+    lines = 0
+    with open_capture(Path(__file__).resolve().parents[2] / "pcaps" / name) as capture:
+        for one in each(read(capture)):
+            if isinstance(one, Told):
+                place = 'a "name".pcap', one.conversation.index, one.link, one.record
+                assert to_line(*place) == json.dumps(to_json(*place))
+                lines += 1
+    assert lines > 10

@@ -216,21 +216,31 @@ def to_json(
     }
 
 
-_quoted = lru_cache(4096)(json.dumps)
+@lru_cache(4096)
+def _before(capture: str, conversation: int, kind: str, client: bool, protocol: str, name: str) -> str:
+    """What a line begins with; the same for many records."""
+    side = Side.CLIENT if client else Side.SERVER
+    return (
+        f'{{"capture": {json.dumps(capture)}, "conversation": {conversation}, "kind": "{kind}", '
+        f'"side": "{side}", "protocol": "{protocol}", "name": {json.dumps(name)}, "time_ns": '
+    )
+
+
+@lru_cache(64)
+def _behind(link: SpiceLink | None) -> str:
+    """What it ends with."""
+    session, channel = (None, None) if link is None else (link.session_id, link.channel)
+    return f', "session": {json.dumps(session)}, "channel": {json.dumps(channel)}}}'
 
 
 def to_line(
     capture: str, conversation: int, link: SpiceLink | None, record: Record, *, secrets: bool = False
 ) -> str:
     """`to_json` as a line of JSON, of which there may be millions."""
-    session, channel = (None, None) if link is None else (link.session_id, link.channel)
-    return (
-        f'{{"capture": {_quoted(capture)}, "conversation": {conversation}, "kind": "{record.kind}", '
-        f'"side": "{record.side}", "protocol": "{record.protocol}", "name": {_quoted(record.name)}, '
-        f'"time_ns": {record.time_ns}, "offset": {record.offset}, "size": {record.size}, '
-        f'"fields": {record.text(secrets=secrets)}, "session": {_quoted(session)}, '
-        f'"channel": {_quoted(channel)}}}'
-    )
+    client = record.side is Side.CLIENT
+    before = _before(capture, conversation, record.kind, client, record.protocol, record.name)
+    place = f'{record.time_ns}, "offset": {record.offset}, "size": {record.size}, "fields": '
+    return f"{before}{place}{record.text(secrets=secrets)}{_behind(link)}"
 
 
 def _key(name: str) -> PrivateKey:
