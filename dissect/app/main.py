@@ -17,6 +17,7 @@ DIFFERENT = 1
 UNUSABLE = 2
 INCONCLUSIVE = 3
 # Outside the four, so that no script takes one of these for an answer.
+UNTESTED = 125  # for `git bisect run`: of this commit nothing can be said
 BROKEN = 70  # EX_SOFTWARE: an exception that nobody foresaw
 INTERRUPTED = 130  # 128 + SIGINT, as a shell has it
 CLOSED_PIPE = 141  # 128 + SIGPIPE
@@ -148,7 +149,7 @@ def _run(arguments: list[str]) -> int:
     try:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # how argparse says that it has printed help, or what is wrong
-        return end.code if isinstance(end.code, int) else UNUSABLE
+        return _for_git(arguments, end.code if isinstance(end.code, int) else UNUSABLE)
     args.program = program
     if args.command is None:
         parser.print_help(sys.stderr)
@@ -162,7 +163,12 @@ def _run(arguments: list[str]) -> int:
         return int(import_module(f"dissect.app.commands.{args.command}").run(args))
     except terminal.Unusable as error:
         terminal.complain(error.reason, source=error.source, offset=error.offset)
-        return UNUSABLE
+        return _for_git(arguments, UNUSABLE)
+
+
+def _for_git(arguments: list[str], code: int) -> int:
+    """`code`; where `git bisect run` asks, a mistake in the command line is no answer about the commit."""
+    return UNTESTED if code == UNUSABLE and "--bisect" in arguments else code
 
 
 def build_parser(chosen: Collection[str | None]) -> argparse.ArgumentParser:

@@ -138,6 +138,12 @@ def test_a_mistake_is_one_line_and_two(
     assert main(["check", *words, "--bisect"]) == 125
 
 
+def test_a_mistyped_option_is_no_answer_about_a_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "peers", "--tagg", "short", "--bisect"]) == 125
+    assert main(["check", "peers", "--tagg", "short"]) == 2
+    assert "--tagg" in capsys.readouterr().err
+
+
 def test_a_damaged_baseline_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "suite.baselines/good/session.txt"
     path.parent.mkdir(parents=True)

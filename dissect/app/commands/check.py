@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dissect.app import terminal
-from dissect.app.main import DIFFERENT, INCONCLUSIVE, INTERRUPTED, PASS
+from dissect.app.main import DIFFERENT, INCONCLUSIVE, INTERRUPTED, PASS, UNTESTED
 from dissect.app.terminal import Cell as Box
 from dissect.app.terminal import Column, Table
 from dissect.stream.text import safe
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from dissect.check.suite import Suite
     from dissect.check.targets import Stop
 
-SKIP = 125
-"""What `git bisect run` takes for "this one cannot be tested"."""
 EVIDENCE = Path("check-evidence")
 STYLES = {
     "pass": "good", "recorded": "good", "fail": "bad", "slower": "bad", "error": "bad", "left-out": "dim",
@@ -138,17 +136,17 @@ def run(args: Namespace) -> int:
     except (LabError, BaselineError) as error:
         if args.bisect:  # 2 would be a bad commit for git
             terminal.complain(str(error))
-            return SKIP
+            return UNTESTED
         raise terminal.Unusable(str(error)) from None
     except terminal.Unusable as error:
         if args.bisect:
             terminal.complain(error.reason, source=error.source)
-            return SKIP
+            return UNTESTED
         raise
     except Exception:
         if args.bisect:  # a fault of ours is no answer about the commit
             traceback.print_exc()
-            return SKIP
+            return UNTESTED
         raise
 
 
@@ -301,7 +299,7 @@ def _bisect(judgements: Sequence[Judgement]) -> int:
 
     if any(one.status in (Status.FAIL, Status.SLOWER) for one in judgements):
         return DIFFERENT
-    return PASS if reporting.exit_code(judgements) == PASS else SKIP
+    return PASS if reporting.exit_code(judgements) == PASS else UNTESTED
 
 
 def _print(cells: Sequence[Cell], suite: Suite, lasted_ns: int, args: Namespace) -> None:
