@@ -27,28 +27,22 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dissect.rfb import messages as m
-from dissect.stream import Side
-from tests.benchmarks.show import ENCODINGS, LIMIT_S, TSHARK_FIELDS, Cost, cost, session, write
+from tests.benchmarks.show import (
+    ENCODINGS,
+    LIMIT_S,
+    TSHARK_FIELDS,
+    Cost,
+    Said,
+    as_a_user_has_it,
+    cost,
+    handshake,
+    session,
+    write,
+)
 
 LENGTHS = (1, 4, 16, 64)
 KNOWN = {"0", "1", "2", "3"}
 """The server's message types in these sessions."""
-
-Said = list[tuple[Side, bytes]]
-
-
-def handshake(said: Said) -> int:
-    """How many entries of a session are its handshake: up to ServerInit, the fourth after the versions."""
-    return next(index for index, (side, data) in enumerate(said) if side is Side.CLIENT and data[:1] == b"\2")
-
-
-def with_format(said: Said) -> Said:
-    """The session of a viewer that sets the server's own pixel format first."""
-    at = handshake(said)
-    init = said[at - 1][1]
-    form = m.PixelFormat(init[4:20])
-    return [*said[:at], (Side.CLIENT, bytes(m.SetPixelFormat(pixel_format=form))), *said[at:]]
 
 
 def command(path: Path, *, firstbyte: bool) -> list[str]:
@@ -77,8 +71,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="ENCODING", help="one of Raw, Hextile, zlib, Tight, ZRLE")
     parser.add_argument("--json", action="store_true", help="one object a row")
     options = parser.parse_args()
-    for name in [name for name in os.environ if name.startswith("PYTHON")]:
-        del os.environ[name]  # as a user has it: compiled modules are kept, output is buffered
+    as_a_user_has_it()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"
         if not options.json:
@@ -89,7 +82,7 @@ def main() -> None:
             if options.only in (None, name):
                 _encoding(
                     name,
-                    with_format(session(server, encoding, options.pictures, options.geometry)),
+                    session(server, encoding, options.pictures, options.geometry),
                     folder,
                     options,
                 )
