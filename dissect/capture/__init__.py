@@ -2,6 +2,7 @@
 """From capture files to conversations. This room knows nothing of RFB or SPICE.
 
     files          bytes of pcap and pcapng -> frames, times in integer nanoseconds
+    notes          names of addresses and interfaces, and comments, that a pcapng file holds
     packed         what is in compressed files
     link           frames -> TCP segments, or why not
     fragments      IP fragments -> whole packets

@@ -18,11 +18,22 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
+from dissect.capture.notes import (
+    HEAD,
+    MAX_COMMENTS,
+    MAX_NAME,
+    MAX_NAMES,
+    OPT_COMMENT,
+    Comment,
+    Notes,
+    text_of,
+)
 from dissect.capture.packed import MAGIC_SIZE, Unavailable, Unpacked, kind_of
 
 if TYPE_CHECKING:
@@ -49,6 +60,7 @@ MAX_INTERFACES: Final = 1 << 16
 """Interfaces kept for one section of a pcapng file."""
 
 _CHUNK: Final = 256 << 10
+_LAST_BLOCKS: Final = 64  # at the end of a file, among which names are looked for before it is read
 _AGAIN: Final = 4096  # bytes that are read at once where a record is read again: nearly all are smaller
 
 
@@ -358,6 +370,8 @@ class Capture:
     first_ns: the earliest time of any frame so far, None before the first.
     skipped: why frames were not used, and how many, kept by those who decode them (`conversations.read`).
     secrets: what decryption needs, as Decryption Secrets Blocks have it: (kind, data), `MAX_SECRETS` bytes.
+    notes: names of addresses and interfaces, and comments. Names at the end of a file that is
+    `readable_again`, where programs tend to write them, are there from the beginning.
     """
 
     def __init__(self, stream: BinaryIO, name: str, *, owned: bool) -> None:
@@ -369,9 +383,11 @@ class Capture:
         self.first_ns: int | None = None
         self.skipped: Counter[str] = Counter()
         self.secrets: list[tuple[int, bytes]] = []
+        self.notes = Notes()
         self._last_ns: int | None = None
         self._declared_end_ns: int | None = None
         self._more_problems = 0
+        self._full = False  # no room for another comment, and that was said
         self._stream = stream
         self._owned = owned
         self._source = _Source(stream)
@@ -580,7 +596,42 @@ class Capture:
         )
         source.position = int(offsets[-1] + lengths[-1])
         self._account(run)
+        if self.notes.packets:
+            self._note(section, run, lengths)
         return run
+
+    def _note(self, section: _Section, run: Run, lengths: Numbers) -> None:
+        """Keep the interfaces and comments of packets of a run; lengths: of their blocks."""
+        import numpy as np
+
+        numbers = run.interfaces
+        if isinstance(numbers, int):
+            self.notes.came_by(run.number, numbers)
+        else:
+            changes = np.flatnonzero(np.diff(numbers, prepend=-1))
+            for index, number in zip(changes.tolist(), numbers[changes].tolist(), strict=True):
+                self.notes.came_by(run.number + index, number)
+        ends = run.starts + ((run.captured + 3) & ~3)
+        blocks = run.offsets + lengths - 4
+        for index in np.flatnonzero(blocks - ends >= 4).tolist():
+            self._comments(section, run.buffer, int(ends[index]), int(blocks[index]), run.frame(index))
+
+    def _comments(self, section: _Section, buffer: bytes, at: int, end: int, frame: Frame) -> None:
+        """Keep the comments of a packet, whose options lie between `at` and `end`."""
+        for code, value in self._options(section.order, buffer, at, end, frame.offset):
+            if code == OPT_COMMENT:
+                about, head = f"packet {frame.number}", frame.data[:HEAD]
+                self._comment(
+                    Comment(about, text_of(value), frame.number, frame.time_ns, frame.linktype, head),
+                    frame.offset,
+                )
+
+    def _comment(self, comment: Comment, offset: int) -> None:
+        if not self.notes.comment(comment) and not self._full:
+            self._full = True
+            self._problem(
+                offset, f"more than {len(self.notes.comments)} comments; this and later ones not kept"
+            )
 
     def _account(self, run: Run) -> None:
         self._counted(len(run), int(run.times.min()), int(run.times.max()))
@@ -687,6 +738,9 @@ class Capture:
                 raise self._fatal(f"section header block with {reason}")
             if not source.need(length):
                 raise self._fatal(self._cut("the first section header", length) or "")
+            if self.readable_again:
+                with suppress(OSError):  # it is said where reading comes there
+                    self._last_names(order)
             return self._pcapng(order)
         if head in _PCAP_MAGICS:
             self.format = "pcap"
@@ -802,6 +856,10 @@ class Capture:
                 if major != 1:
                     section.readable = False
                     self._problem(offset, f"a section of pcapng version {major}.{minor}, not known; not read")
+                    continue
+                for code, value in _list(section.order, buffer, start + 24, end):
+                    if code == OPT_COMMENT:
+                        self._comment(Comment("capture", text_of(value)), offset)
             elif not section.readable:
                 continue
             elif kind in (_EPB, _PB):
@@ -820,7 +878,7 @@ class Capture:
                         offset, f"a packet of {captured} bytes in a block with room for {end - at}; not used"
                     )
                     continue
-                yield self._frame(
+                frame = self._frame(
                     offset,
                     interface.time_ns(high << 32 | low),
                     interface.linktype,
@@ -828,6 +886,9 @@ class Capture:
                     max(size, captured),
                     interface.number,
                 )
+                if self.notes.packets:
+                    self._comments(section, buffer, at + (captured + 3 & ~3), end, frame)
+                yield frame
             elif kind == _SPB:
                 interface = self._interface(section, 0, offset)
                 if interface is None:
@@ -854,6 +915,10 @@ class Capture:
                 self._describe(section, buffer, start, end, offset)
             elif kind == _ISB:
                 self._statistics(section, buffer, start, end, offset)
+            elif kind == _NRB:
+                kept = self.notes.resolve(self._options(section.order, buffer, start + 8, end, offset))
+                if not kept:
+                    self._problem(offset, f"more than {MAX_NAMES} names of addresses; not kept")
             elif kind == _DSB:
                 what, size = struct.unpack_from(section.order + "II", buffer, start + 8)
                 if size > end - (start + 16):
@@ -863,6 +928,25 @@ class Capture:
                 else:
                     self.secrets.append((what, buffer[start + 16 : start + 16 + size]))
         self._finish()
+
+    def _last_names(self, order: str) -> None:
+        """Read names at the end of the file, back to its last packet; what is wrong is said in its turn."""
+        file = self._stream.fileno()
+        end = os.fstat(file).st_size
+        for _ in range(_LAST_BLOCKS):
+            length = int.from_bytes(os.pread(file, 4, max(end - 4, 0)), "little" if order == "<" else "big")
+            if length < 12 or length % 4 or length > min(end, MAX_BLOCK):
+                return
+            head = os.pread(file, 8, end - length)
+            if len(head) < 8:
+                return
+            kind, first = struct.unpack(order + "II", head)
+            if first != length or kind in (_EPB, _PB, _SPB, _SHB):
+                return
+            end -= length
+            if kind == _NRB:
+                body = os.pread(file, length - 12, end + 8)
+                self.notes.resolve(_list(order, body, 0, len(body)))
 
     def _section_order(self) -> str | None:
         """Byte order of the section whose header begins here; None where it is cut or makes no sense."""
@@ -881,13 +965,17 @@ class Capture:
         return None
 
     def _describe(self, section: _Section, buffer: bytes, start: int, end: int, offset: int) -> None:
-        """An Interface Description Block: link type, snaplen, if_tsresol (9), if_tsoffset (14)."""
+        """An Interface Description Block: link type, snaplen, if_name (2), if_description (3),
+        if_tsresol (9), if_tsoffset (14), comments (1).
+        """
         number = len(section.interfaces)
         if number >= MAX_INTERFACES:
             self._problem(offset, f"more than {MAX_INTERFACES} interfaces in a section; not used")
             return
         linktype, _reserved, snaplen = struct.unpack_from(section.order + "HHI", buffer, start + 8)
         interface = _Interface(section.first_number + number, linktype, snaplen)
+        names: dict[int, str] = {}
+        comments: list[str] = []
         for code, value in self._options(section.order, buffer, start + 16, end, offset):
             if code == 9 and len(value) == 1:
                 exponent = value[0] & 0x7F
@@ -898,7 +986,14 @@ class Capture:
                     interface.scale, interface.divide = 1_000_000_000, base**exponent
             elif code == 14 and len(value) == 8:
                 interface.offset_ns = struct.unpack(section.order + "q", value)[0] * 1_000_000_000
+            elif code in (2, 3):
+                names.setdefault(code, text_of(value, MAX_NAME))
+            elif code == OPT_COMMENT and len(comments) < MAX_COMMENTS:
+                comments.append(text_of(value))
         section.interfaces.append(interface)
+        about = self.notes.describe(interface.number, names.get(2) or names.get(3, ""))
+        for comment in comments:
+            self._comment(Comment(about, comment), offset)
 
     def _statistics(self, section: _Section, buffer: bytes, start: int, end: int, offset: int) -> None:
         """An Interface Statistics Block: isb_endtime (3), when the capture was stopped."""
@@ -917,16 +1012,7 @@ class Capture:
         self, order: str, buffer: bytes, at: int, end: int, offset: int
     ) -> Iterator[tuple[int, bytes]]:
         """Code and value of each option between `at` and `end`; a list that breaks off is a problem."""
-        while end - at >= 4:
-            code, size = struct.unpack_from(order + "HH", buffer, at)
-            if code == 0:
-                return
-            at += 4
-            if size > end - at:
-                self._problem(offset, f"an option of {size} bytes where {end - at} are left; not used")
-                return
-            yield code, buffer[at : at + size]
-            at += (size + 3) & ~3
+        yield from _list(order, buffer, at, end, lambda reason: self._problem(offset, reason))
 
     def _frame(
         self, offset: int, time_ns: int, linktype: int, data: bytes, length: int, interface: int
@@ -938,6 +1024,8 @@ class Capture:
             self._last_ns = time_ns
         elif time_ns < self.first_ns:
             self.first_ns = time_ns
+        if self.notes.packets:
+            self.notes.came_by(self.frames, interface)
         return Frame(self.frames, offset, time_ns, linktype, data, length, interface)
 
     # -- what went wrong
@@ -1017,6 +1105,7 @@ _SHB: Final = 0x0A0D0D0A
 _IDB: Final = 1
 _PB: Final = 2
 _SPB: Final = 3
+_NRB: Final = 4
 _ISB: Final = 5
 _EPB: Final = 6
 _DSB: Final = 0x0A
@@ -1028,6 +1117,7 @@ _BLOCKS: Final = {
     _PB: (32, "a packet block"),
     _SPB: (16, "a simple packet block"),
     _ISB: (24, "an interface statistics block"),
+    _NRB: (12, "a name resolution block"),
     _DSB: (20, "a decryption secrets block"),
     _EPB: (32, "an enhanced packet block"),
 }
@@ -1082,6 +1172,23 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode()
     return all(letter.isprintable() or letter in "\t\n\r\f\x1b" for letter in text)
+
+
+def _list(
+    order: str, buffer: bytes, at: int, end: int, broken: Callable[[str], None] | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Code and value of each option, or record of names, between `at` and `end`; told where it breaks off."""
+    while end - at >= 4:
+        code, size = struct.unpack_from(order + "HH", buffer, at)
+        if code == 0:
+            return
+        at += 4
+        if size > end - at:
+            if broken is not None:
+                broken(f"an option of {size} bytes where {end - at} are left; not used")
+            return
+        yield code, buffer[at : at + size]
+        at += (size + 3) & ~3
 
 
 def _unusable_block(length: int, least: int) -> str | None:
