@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ from dissect.capture import (
     Summed,
     open_capture,
 )
+from dissect.capture.notes import Notes
 from dissect.dissection.reading import Dissected, Tell, dissect
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
@@ -154,6 +156,7 @@ class Captures:
     was found by then comes out; `interrupted` is True then. jobs: as many processes read large files
     together, where no records are wanted; share: the part of the conversations that is this one's (see
     `Bulk`). watch: is told the records as they come, which are then not kept.
+    noted: comments of packets and their interfaces are kept, see `Notes.packets`.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
@@ -172,6 +175,7 @@ class Captures:
         jobs: int = 1,
         share: tuple[int, int] = (0, 1),
         watch: Watch | None = None,
+        noted: bool = False,
     ) -> None:
         self.interrupted = False
         self.file = 0
@@ -180,12 +184,17 @@ class Captures:
         self.began: dict[int, tuple[int, int]] = {}
         """With a share: capture and first frame of each conversation that began, of late and by its number;
         whoever reads these clears them."""
+        self.names: dict[str, dict[str, str]] = {}
+        """Of each capture the names of addresses that it holds, as far as it was read."""
+        self.notes: Notes | None = None
+        """What else the latest capture holds beside its packets."""
         self.tick: Callable[[], None] | None = None
         """Called often while reading, where it is set."""
         self.consumed = self.frame = self.count = 0
         """How far this is: bytes, frames of this capture, conversations."""
         self._jobs = jobs
         self._share = share
+        self._noted = noted
         self._names = names
         self._records = records
         self._watch = watch
@@ -221,9 +230,7 @@ class Captures:
         from dissect.app.together import read_together
 
         if self._swift(names):
-            from dissect.capture import swift
-
-            swift.prepare()  # once, for all processes
+            prepare_swift()  # once, for all processes
         parts = [
             Captures(
                 names,
@@ -238,7 +245,7 @@ class Captures:
         size = sum(Path(name).stat().st_size for name in names)
         show = _Shower(f"{len(names)} captures" if len(names) > 1 else names[0], size, progress)
         in_these = 0
-        for name, dissected in read_together(parts, show):
+        for name, dissected in read_together(parts, show, self.names):
             progress.clear()
             in_these += 1
             yield name, dissected
@@ -295,6 +302,7 @@ class Captures:
                 self._say(terminal.Unusable(error.reason, source=name, offset=error.offset))
                 continue
             readable.append(name)
+            self._take_notes(capture, names)
             self.file = names.index(name)
             path = Path(name)
             size = path.stat().st_size if name != "-" and path.is_file() else 0
@@ -331,6 +339,16 @@ class Captures:
                 source=names[0],
             )
 
+    def _take_notes(self, capture: Capture, group: Sequence[str]) -> None:
+        """Hold on to what a capture notes; where several are one, so are the names that they give."""
+        self.notes = capture.notes
+        self.notes.packets = self._noted
+        earlier = next((self.names[name] for name in group if name in self.names), None)
+        if earlier is not None:
+            earlier.update({key: name for key, name in self.notes.names.items() if key not in earlier})
+            self.notes.names = earlier
+        self.names[capture.name] = self.notes.names
+
     def _reader(self, names: Sequence[str]) -> Bulk | Plain:
         """What reads these captures best."""
         if self._share[1] == 1 and not self._follow and 0 < _size(names) < SMALL:
@@ -338,6 +356,8 @@ class Captures:
 
             return Plain(Conversations())
         if self._swift(names):
+            if self._share[1] == 1:
+                prepare_swift()
             return swift_reader(self._share)
         from dissect.capture.bulk import Bulk  # numpy is slow to import
 
@@ -468,6 +488,15 @@ SWIFT = 192 << 20
 def worth_swift(names: Sequence[str]) -> bool:
     """Whether these are files that `swift_reader` can read, and so large that it is worth its start."""
     return find_spec("numba") is not None and _size(names) >= SWIFT
+
+
+def prepare_swift() -> None:
+    """Load the compiled kernels, and say on a terminal why it takes so long where they must be compiled."""
+    from dissect.capture import swift
+
+    if sys.stderr.isatty() and swift.to_compile():
+        terminal.complain("compiling what reads large captures; once, for some ten seconds")
+    swift.prepare()
 
 
 def swift_reader(share: tuple[int, int] = (0, 1)) -> Bulk:

@@ -14,6 +14,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,8 +32,12 @@ Known: TypeAlias = tuple[int, int, int]
 Row: TypeAlias = tuple[Known, Place, str, Dissected]
 """Where it was known, where the conversation began, the capture's name, the answer."""
 
-Batch: TypeAlias = tuple[Place, int, int, list[Place], list[Row]]
-"""How far a process is: place, bytes, conversations; those that began, and answers, since the last one."""
+Names: TypeAlias = dict[str, dict[str, str]]
+"""Of each capture the names of addresses."""
+
+Batch: TypeAlias = tuple[Place, int, int, list[Place], list[Row], Names]
+"""How far a process is: place, bytes, conversations; those that began, answers, and names, since the last
+one."""
 
 END: Place = (1 << 30, 0)
 LAST: Known = (1 << 30, -1, 0)
@@ -44,11 +49,13 @@ TICKS = 64
 
 
 def read_together(
-    parts: Sequence[Captures], show: Callable[[int, int], None]
+    parts: Sequence[Captures], show: Callable[[int, int], None], names: Names
 ) -> Iterator[tuple[str, Dissected]]:
     """Read the parts, which share one capture, each in a process of its own; yields as `Captures` does.
 
-    show: told bytes read and conversations found. Raises RuntimeError where a process fails.
+    show: told bytes read and conversations found. names: is filled as they are found.
+
+    Raises RuntimeError where a process fails.
     """
     context = multiprocessing.get_context("fork")
     processes, ends = [], []
@@ -64,7 +71,7 @@ def read_together(
             processes.append(process)
             ends.append(ours)
         signal.signal(signal.SIGINT, before)
-        yield from _merge(ends, show)
+        yield from _merge(ends, show, names)
         for process in processes:
             process.join()
     finally:
@@ -77,7 +84,9 @@ def read_together(
             end.close()
 
 
-def _merge(ends: Sequence[Connection], show: Callable[[int, int], None]) -> Iterator[tuple[str, Dissected]]:
+def _merge(
+    ends: Sequence[Connection], show: Callable[[int, int], None], names: Names
+) -> Iterator[tuple[str, Dissected]]:
     reached: dict[Connection, Place] = dict.fromkeys(ends, (-1, 0))
     told: dict[Connection, tuple[int, int]] = dict.fromkeys(ends, (0, 0))
     opened: list[Place] = []  # a heap
@@ -95,7 +104,9 @@ def _merge(ends: Sequence[Connection], show: Callable[[int, int], None]) -> Iter
                 raise RuntimeError("a process that read a share of the capture has died") from None
             if isinstance(received, str):
                 raise RuntimeError(f"a process that read a share of the capture failed:\n{received}")
-            place, consumed, conversations, began, found = received
+            place, consumed, conversations, began, found, called = received
+            for capture, fresh in called.items():
+                names.setdefault(capture, {}).update(fresh)
             reached[end] = place
             told[end] = consumed, conversations
             for one in began:
@@ -123,11 +134,21 @@ def _work(part: Captures, end: Connection, before: signal.Handlers | None) -> No
     signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
     rows: list[Row] = []
     ticks = 0
+    sent: dict[str, int] = {}
+
+    def fresh() -> Names:
+        new = {
+            capture: dict(islice(names.items(), sent.get(capture, 0), None))
+            for capture, names in part.names.items()
+            if len(names) > sent.get(capture, 0)
+        }
+        sent.update((capture, len(part.names[capture])) for capture in new)
+        return new
 
     def send(place: Place) -> None:
         nonlocal ticks
         ticks = 0
-        end.send((place, part.consumed, part.count, part.opened, rows))
+        end.send((place, part.consumed, part.count, part.opened, rows, fresh()))
         part.opened = []
         rows.clear()
 

@@ -859,7 +859,7 @@ class Capture:
                     continue
                 for code, value in _list(section.order, buffer, start + 24, end):
                     if code == OPT_COMMENT:
-                        self._comment(Comment("capture", text_of(value)), offset)
+                        self._comment(Comment("the capture", text_of(value)), offset)
             elif not section.readable:
                 continue
             elif kind in (_EPB, _PB):

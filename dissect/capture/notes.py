@@ -38,7 +38,7 @@ OPT_COMMENT: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment, and what it is about: "capture", "interface 0 (lo)" or "packet 12".
+    """A comment, and what it is about: "the capture", "interface 0 (lo)" or "packet 12".
 
     frame: number of the packet from 1, 0 where it is not about one; then the rest says nothing. time_ns,
     linktype: the packet's. head: its first bytes.
@@ -126,7 +126,7 @@ class Notes:
 def text_of(value: bytes, most: int = MAX_COMMENT) -> str:
     """An option's text; what is no UTF-8 is shown by its escapes."""
     cut = "…" if len(value) > most else ""
-    return value[:most].rstrip(b"\0").decode("utf-8", "ignore" if cut else "backslashreplace") + cut
+    return value[:most].rstrip(b"\0").decode("utf-8", "ignore" if cut else "backslashreplace").strip() + cut
 
 
 def name_of(endpoint: str, names: Mapping[str, str]) -> str | None:

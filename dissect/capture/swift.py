@@ -17,6 +17,8 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -540,6 +542,20 @@ class Swift(Bulk):
                     conversations.give_up(connection, snap[k.LAST], events)
                     self._touched.pop(connection, None)
                 k.remove(slot, self._state, slots, self._table, self._free)
+
+
+def to_compile() -> bool:
+    """Whether the kernels must be compiled first, for some ten seconds: the disk has none of this source."""
+    stats = getattr(k.step, "stats", None)
+    if stats is None:  # they run as Python
+        return False
+    source = Path(k.__file__)
+    written, digest = source.stat().st_mtime, sha256(source.read_bytes()).digest()
+    # numba tells its files apart by their time, in later versions by their contents.
+    return not any(
+        kept.stat().st_mtime >= written or digest in kept.read_bytes()
+        for kept in Path(stats.cache_path).glob("kernels.step-*.nbi")
+    )
 
 
 def prepare() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from dissect.app import main as app
 from dissect.app.commands.show import summary
+from dissect.capture import PcapngWriter, TcpScript, open_capture
+from dissect.capture.annotate import annotate
 from dissect.replay.credentials import spice_ticket
 from dissect.stream import Side
 from tests.app.captures import CURE, START, write
+from tests.capture.build import block, options
 from tests.dissection.conversations import GREETING, MS, Step
 from tests.dissection.test_spice_links import MAIN, steps
 from tests.spice.examples import TICKET
@@ -191,3 +195,47 @@ def test_a_line_is_the_object_as_json(name: str) -> None:
                 assert to_line(*place) == json.dumps(to_json(*place))
                 lines += 1
     assert lines > 10
+
+
+def noted(path: Path) -> Path:
+    """A capture with a comment on its first packet, one on a packet that is no TCP, and names at its end."""
+    plain = write(path.with_name("plain.pcapng"), CURE)
+    with open_capture(plain) as capture:
+        first = next(capture).offset
+    with plain.open("rb") as source, path.open("wb") as target:
+        annotate(source, "x", target, {first: ["the \x1b[31mfirst"]})
+    stray = struct.pack("<IIIII", 0, 0, 0, 1, 1) + b"\0\0\0\0" + options("<", (1, b"nothing here"))
+    names = options("<", (1, bytes([127, 0, 0, 1]) + b"vm7\x1b.example\0"))
+    with path.open("ab") as target:
+        target.write(block(6, stray) + block(4, names))
+    return path
+
+
+def test_names_and_comments_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(noted(tmp_path / "x.pcapng"))
+    assert app.main(["show", path]) == app.PASS
+    shown = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    ends = "127.0.0.1:40000 (vm7\\x1b.example) → 127.0.0.1:5900 (vm7\\x1b.example)"
+    assert lines[0] == f"conversation 0: {ends}"
+    assert lines.count("0.000000 client → comment: the \\x1b[31mfirst") == 1
+    assert lines[-1].startswith("comment on packet ")
+    assert lines[-1].endswith(": nothing here")
+    assert "\x1b" not in shown
+    assert app.main(["show", "--conversation", "0", path]) == app.PASS
+    assert "nothing here" not in capsys.readouterr().out
+    plain = records(capsys, str(tmp_path / "plain.pcapng"))
+    assert [{**one, "capture": ""} for one in records(capsys, path)] == [
+        {**one, "capture": ""} for one in plain
+    ]
+
+
+def test_interfaces_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.pcapng"
+    with PcapngWriter(path, linktype=101, name="eth7", comment="taken at night") as writer:
+        script = TcpScript(("127.0.0.1", 40_000), ("127.0.0.1", 5900), writer.write)
+        script.opened(START, START, START)
+    assert app.main(["show", str(path)]) == app.PASS
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "comment on the capture: taken at night"
+    assert lines[1] == "conversation 0: 127.0.0.1:40000 → 127.0.0.1:5900, on eth7"

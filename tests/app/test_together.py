@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from dissect.app import captures as room
 from dissect.app import main as app
 from dissect.app.captures import Captures
+from dissect.app.commands import schema
 from dissect.app.together import read_together
 from dissect.dissection.reading import Dissected
 from tests.app.captures import CURE, FAST, HANG, write
@@ -129,6 +131,7 @@ class Part:
         self.how = how
         self.consumed = self.count = 0
         self.opened: list[tuple[int, int]] = []
+        self.names: dict[str, dict[str, str]] = {}
 
     def __iter__(self) -> Iterator[tuple[str, Dissected]]:
         if self.how == "killed":
@@ -142,7 +145,7 @@ class Part:
 def test_a_process_that_fails_is_no_silence(how: str, words: str) -> None:
     before = len(multiprocessing.active_children())
     with pytest.raises(RuntimeError, match=words):
-        list(read_together([Part("ends"), Part(how)], lambda *_: None))  # type: ignore[list-item]
+        list(read_together([Part("ends"), Part(how)], lambda *_: None, {}))  # type: ignore[list-item]
     assert len(multiprocessing.active_children()) == before
 
 
@@ -154,3 +157,30 @@ def test_rows_can_be_sent(capture: Path) -> None:
         again = pickle.loads(pickle.dumps(dissected))
         assert json.dumps(again.verdict.to_json("")) == json.dumps(dissected.verdict.to_json(""))
         assert dataclasses.asdict(again.conversation) == dataclasses.asdict(dissected.conversation)
+
+
+@pytest.mark.parametrize("merge", [(), ("--merge",)])
+def test_names_of_addresses(
+    tmp_path: Path,
+    merge: tuple[str, ...],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are beside the addresses however the capture is read, and those at its end too."""
+    path = write(tmp_path / "x.pcapng", CURE, FAST, HANG)
+    names = build.options("<", (1, bytes([127, 0, 0, 1]) + b"vm7.example\0"))
+    with path.open("ab") as target:
+        target.write(build.block(4, names))
+    found = []
+    for large, swift, jobs in ((1 << 40, 1 << 60, "1"), (0, 1 << 60, "1"), (0, 1 << 60, "2"), (0, 0, "2")):
+        monkeypatch.setattr(room, "LARGE", large)
+        monkeypatch.setattr(room, "SMALL", large)
+        monkeypatch.setattr(room, "SWIFT", swift)
+        found.append(answers(capfd, *merge, str(path), "--jobs", jobs))
+        assert app.main(["verdict", *merge, str(path), "--jobs", jobs]) == app.PASS
+        assert capfd.readouterr().out.count("127.0.0.1:5900 (vm7.example)") == 3
+    assert found == found[:1] * 4
+    rows = [json.loads(line) for line in found[0][0]]
+    assert [(row["client_name"], row["server_name"]) for row in rows] == [("vm7.example", "vm7.example")] * 3
+    validator = Draft202012Validator(schema.load("verdict"))
+    assert all(validator.is_valid(row) for row in rows)

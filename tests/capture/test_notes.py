@@ -84,7 +84,7 @@ def test_what_is_noted_is_kept(order: str, runs: bool) -> None:
         "eth0",
     ]
     assert [(one.about, one.text, one.frame) for one in found.comments] == [
-        ("capture", "of the capture", 0),
+        ("the capture", "of the capture", 0),
         ("interface 0 (eth0)", "of the interface", 0),
         ("packet 2", "one", 2),
         ("packet 2", "two", 2),

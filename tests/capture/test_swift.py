@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -344,3 +345,14 @@ def test_first_bytes_are_believed_only_where_recognition_is_certain() -> None:
                     assert not isinstance(answer, NotYet)
                     assert not (isinstance(answer, Yes) and answer.protocol in ("rfb", "spice"))
     assert {FIRSTS[byte] for byte in b"RFB"[:1] + b"REDQ"[:1]} == {1}
+
+
+@pytest.mark.skipif(not kernels.COMPILED, reason="numba is not there, or does not compile")
+def test_what_is_compiled_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swift.prepare()
+    assert not swift.to_compile()
+    other = tmp_path / "kernels.py"
+    other.write_bytes(Path(kernels.__file__).read_bytes() + b"# changed\n")
+    os.utime(other, (1 << 33, 1 << 33))
+    monkeypatch.setattr(kernels, "__file__", str(other))
+    assert swift.to_compile()

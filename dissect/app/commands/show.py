@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from dissect.app import terminal
 from dissect.app.captures import Captures, add_capture_arguments, read_captures
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
-from dissect.capture import Conversation
+from dissect.capture import Conversation, Frame, Segment, decode
+from dissect.capture.notes import Comment, Notes, named
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import SpiceLink, tie
 from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
@@ -95,12 +96,61 @@ def run(args: Namespace) -> int:
         return _follow(args, key)
     if args.json:
         return _stream(args, key)
-    first = True
-    for _, dissected in read_captures([args.capture], only=args.conversation):
+    captures = Captures([args.capture], only=args.conversation, noted=True)
+    remarks: Remarks | None = None
+    for _, dissected in captures:
+        assert captures.notes is not None
         _decrypt(dissected.records, key)
-        _print(dissected, args, first=first)
-        first = False
+        if first := remarks is None:
+            remarks = Remarks(captures.notes)
+            _tell(comment for comment in captures.notes.comments if not comment.frame)
+        _print(dissected, args, remarks, first=first)
+    if remarks is not None and args.conversation is None:
+        _tell(remarks.left())
     return 0
+
+
+class Remarks:
+    """The comments of a capture, each with the conversation that its packet is of."""
+
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+        self._taken: set[Comment] = set()
+        self._seen = 0
+        self._by_ends: dict[frozenset[str], list[tuple[Comment, str]]] = {}
+
+    def of(self, dissected: Dissected) -> list[tuple[Comment, str]]:
+        """The comments on a conversation's packets, each with the address of the packet's sender."""
+        for comment in self.notes.comments[self._seen :]:
+            frame = Frame(
+                comment.frame, 0, comment.time_ns, comment.linktype, comment.head, len(comment.head), 0
+            )
+            if comment.frame and isinstance(segment := decode(frame), Segment):
+                ends = frozenset((segment.sender, segment.receiver))
+                self._by_ends.setdefault(ends, []).append((comment, segment.sender))
+        self._seen = len(self.notes.comments)
+        conversation = dissected.conversation
+        until = max(conversation.last_ns, dissected.end_ns)
+        both = frozenset((conversation.client, conversation.server))
+        found = [
+            (comment, sender)
+            for comment, sender in self._by_ends.get(both, ())
+            if conversation.start_ns <= comment.time_ns <= until
+        ]
+        self._taken.update(comment for comment, _ in found)
+        return found
+
+    def left(self) -> Iterator[Comment]:
+        """Those on packets of no conversation that was asked for."""
+        return (one for one in self.notes.comments if one.frame and one not in self._taken)
+
+
+def _tell(comments: Iterable[Comment]) -> None:
+    """Print comments that belong to no conversation."""
+    for comment in comments:
+        when = f" ({terminal.timestamp(comment.time_ns)})" if comment.frame else ""
+        text = safe(f"comment on {comment.about}{when}: {comment.text}")
+        print("\n".join(terminal.wrap(text, terminal.terminal_width())))
 
 
 def _typed(args: Namespace) -> int:
@@ -152,7 +202,11 @@ def _follow(args: Namespace, key: PrivateKey | None) -> int:
             print("\n".join(table.head()))
         if conversation.index not in started:
             started.add(conversation.index)
-            _remark(conversation.index, f"{conversation.client} → {conversation.server}")
+            names = captures.names.get(name, {})
+            _remark(
+                conversation.index,
+                f"{named(conversation.client, names)} → {named(conversation.server, names)}",
+            )
         style, what = _what(record)
         row: list[str | Cell] = [
             terminal.clock(record.time_ns),
@@ -333,9 +387,12 @@ def _what(record: Record) -> tuple[str, str]:
     return style, {"gap": "gap", "violation": f"violation in {record.name}"}.get(record.kind, record.name)
 
 
-def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
-    verdict = dissected.verdict
-    title = f"conversation {verdict.conversation}: {verdict.client} → {verdict.server}"
+def _print(dissected: Dissected, args: Namespace, remarks: Remarks, *, first: bool) -> None:
+    verdict, notes = dissected.verdict, remarks.notes
+    ends = f"{named(verdict.client, notes.names)} → {named(verdict.server, notes.names)}"
+    title = f"conversation {verdict.conversation}: {ends}"
+    if (interface := notes.interface_of(dissected.conversation.first_frame)) is not None:
+        title += f", on {interface}"
     print(("" if first else "\n") + terminal.paint(safe(title), "head"))
     print(f"  {terminal.timestamp(verdict.start_ns)}")
     for line in terminal.wrap(safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2):
@@ -350,14 +407,14 @@ def _print(dissected: Dissected, args: Namespace, *, first: bool) -> None:
             Column("fields" if args.wide or args.secrets else "", fit="wrap" if args.wide else "cut"),
         ]
     )
-    rows = _rows(dissected, args)
+    rows = _rows(dissected, args, remarks)
     table.fit(rows)
     print("\n".join(table.head()))
     for row in rows:
         print("\n".join(table.row(row)))
 
 
-def _rows(dissected: Dissected, args: Namespace) -> list[list[str | Cell]]:
+def _rows(dissected: Dissected, args: Namespace, remarks: Remarks) -> list[list[str | Cell]]:
     start = dissected.conversation.start_ns
     timed: list[tuple[int, list[str | Cell]]] = []
     for record in dissected.records:
@@ -375,6 +432,11 @@ def _rows(dissected: Dissected, args: Namespace) -> list[list[str | Cell]]:
                 ],
             )
         )
+    for comment, sender in remarks.of(dissected):
+        text = _since(comment.time_ns - start)
+        side = Side.CLIENT if sender == dissected.conversation.client else Side.SERVER
+        said = Cell(comment.text, "dim")
+        timed.append((comment.time_ns, [text, _side(side), "", "", Cell("comment:", "dim"), said]))
     if dissected.established_ns is not None:
         text = _since(dissected.established_ns - start)
         timed.append((dissected.established_ns, [text, "", "", "", Cell("TCP established", "dim"), ""]))

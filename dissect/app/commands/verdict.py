@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import TextIO
 
 from dissect.app import extract, terminal
@@ -15,6 +16,7 @@ from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_se
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import noticed, outcome, spoke
+from dissect.capture.notes import name_of, named
 from dissect.dissection.spice_links import tie
 from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
@@ -88,13 +90,16 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
         partial += unfinished
         if args.json:
             found = verdict.to_json(name)
+            for side, end in ((Side.CLIENT, verdict.client), (Side.SERVER, verdict.server)):
+                if (called := name_of(end, captures.names.get(name, {}))) is not None:
+                    found[f"{side}_name"] = called
             if unfinished:
                 found["partial"] = True
             print(json.dumps(found), flush=at_once)
         else:
             rows.append((name, verdict))
     if not args.json:
-        _table(rows, when=args.when)
+        _table(rows, captures.names, when=args.when)
     sys.stdout.flush()
     if captures.interrupted:
         terminal.complain(
@@ -112,7 +117,7 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
-def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
+def _table(rows: list[tuple[str, Verdict]], names: dict[str, dict[str, str]], *, when: bool) -> None:
     table = Table(
         [
             Column("#", align="right"),
@@ -125,7 +130,7 @@ def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
             Column("why", fit="wrap", style="dim"),
         ]
     )
-    cells = [_cells(verdict, when=when) for _, verdict in rows]
+    cells = [_cells(verdict, names.get(name, {}), when=when) for name, verdict in rows]
     table.fit(cells)
     several = len({name for name, _ in rows}) > 1
     last = None
@@ -145,11 +150,11 @@ def _table(rows: list[tuple[str, Verdict]], *, when: bool) -> None:
                 print(line)
 
 
-def _cells(verdict: Verdict, *, when: bool) -> list[str | Cell]:
+def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool) -> list[str | Cell]:
     return [
         str(verdict.conversation),
-        Cell(verdict.client, "client"),
-        Cell(verdict.server, "server"),
+        Cell(named(verdict.client, names), "client"),
+        Cell(named(verdict.server, names), "server"),
         spoke(verdict),
         outcome(verdict),
         *(noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
