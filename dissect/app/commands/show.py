@@ -46,6 +46,9 @@ examples:
   firstbyte show --wide --tz Europe/Berlin pcaps/xtightvncviewer--xtightvnc.pcapng
   firstbyte show --sessions pcaps/spicy--qemu-spice-devices.pcapng
   firstbyte show --follow growing.pcapng
+
+Names of addresses are those that the capture holds. Its comments are printed among the messages, not with
+--json, --sessions, --typed or --follow.
 """
 
 
