@@ -176,6 +176,11 @@ class Violation:
 
     kind: ClassVar[str] = "violation"
 
+    @classmethod
+    def about(cls, record: Message | Gap, state: str, why: str) -> Violation:
+        """One that shows where `record` begins."""
+        return cls(record.side, record.protocol, record.name, record.offset, 0, record.time_ns, state, why)
+
     def fields(self, *, secrets: bool = False) -> dict[str, Any]:
         return {"state": self.state, "why": self.why}
 

@@ -228,6 +228,4 @@ def _problem(message: Message, at: int, why: str) -> Violation:
 
 
 def _told(record: Message | Gap, why: str) -> Violation:
-    return Violation(
-        record.side, record.protocol, record.name, record.offset, 0, record.time_ns, "messages", why
-    )
+    return Violation.about(record, "messages", why)

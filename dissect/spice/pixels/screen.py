@@ -531,9 +531,7 @@ def _product(values: Plane, factor: Plane) -> Plane:
 
 
 def _told(record: Message | Gap, why: str) -> Violation:
-    return Violation(
-        record.side, record.protocol, record.name, record.offset, 0, record.time_ns, "messages", why
-    )
+    return Violation.about(record, "messages", why)
 
 
 _READERS: dict[Any, Callable[[Renderer, Mapping[str, Any]], None]] = {

@@ -198,13 +198,7 @@ class _Detections:
         height = bottom + 0.78 + 0.26 * len(legend) + 0.16
         paper = Sheet(height)
 
-        y = 0.3 - 0.06
-        for text in title:
-            y += line_height(TITLE)
-            paper.text(MARGIN, y - 0.06, text, TITLE, gid="title")
-        for text in subtitle:
-            y += line_height(SUBTITLE)
-            paper.text(MARGIN, y - 0.04, text, SUBTITLE, colour=PALE)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
         paper.text(MARGIN + 0.1, top - 0.1, PAIR, SMALL, colour=PALE)
         paper.text(self.side_x, top - 0.1, WHO, SMALL, colour=PALE)
         self._draw_rows(paper)

@@ -57,18 +57,6 @@ LIGHT, DARK = (0.78, 0.86, 0.94), (0.03, 0.19, 0.42)
 """The shades of the shortest and of the longest time."""
 
 
-def head(paper: Sheet, title: list[str], subtitle: list[str]) -> float:
-    """Title and subtitle; returns where they end."""
-    y = 0.24
-    for text in title:
-        y += line_height(TITLE)
-        paper.text(MARGIN, y - 0.06, text, TITLE, gid="title")
-    for text in subtitle:
-        y += line_height(SUBTITLE)
-        paper.text(MARGIN, y - 0.04, text, SUBTITLE, colour=PALE)
-    return y
-
-
 def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None = None) -> Figure:
     """How long until the `side` noticed, client by server: the median of each pair.
 
@@ -92,7 +80,7 @@ def heat_map(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | No
         high_cell = 0.46
         bottom = top + high_cell * len(clients)
         paper = Sheet(bottom + 1.15)
-        head(paper, title, subtitle)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
         for column, name in enumerate(servers):
             x = left + (column + 0.5) * cell
             if upright:
@@ -213,7 +201,7 @@ def before_after(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock 
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.2
         bottom = top + ROW * len(pairs)
         paper = Sheet(bottom + 1.05)
-        head(paper, title, subtitle)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
 
         def across(ns: float) -> float:
             return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)
@@ -322,7 +310,7 @@ def curves(rows: Sequence[Row], *, side: Side = Side.CLIENT, clock: Clock | None
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.1
         bottom = top + sum(heights) + 0.75 * len(servers)
         paper = Sheet(bottom + 0.35)
-        head(paper, title, subtitle)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
 
         def across(ns: float) -> float:
             return left + (right - left) * math.log(max(ns, low) / low) / math.log(high / low)

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from dissect.stream.text import duration, plural
 from dissect.timing.grid import best_clock, caption
 from dissect.timing.plots import sheet
-from dissect.timing.plots.matrices import BODY, LABEL, MARGIN, SUBTITLE, TITLE, head
+from dissect.timing.plots.matrices import BODY, LABEL, MARGIN, SUBTITLE, TITLE
 from dissect.timing.plots.sheet import (
     BLUE,
     FAINT,
@@ -68,7 +68,7 @@ def round_trips(rows: Sequence[Row]) -> Figure:
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.35
         bottom = top + ROW * len(lines)
         paper = Sheet(bottom + 0.85)
-        head(paper, title, subtitle)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
 
         def trips(value: float) -> float:
             return slopes + half * min(1.0, max(0.0, (value - FIRST_SLOPE) / (most - FIRST_SLOPE)))

@@ -288,6 +288,19 @@ class Sheet:
         """A filled rectangle without an edge, behind everything."""
         self.axes.add_patch(Rectangle((x, y), wide, high, fc=fill, ec="none", lw=0, zorder=order))
 
+    def head(
+        self, x: float, title: list[str], subtitle: list[str], faces: tuple[FontProperties, FontProperties]
+    ) -> float:
+        """The lines of title and subtitle, each in its face; returns where they end."""
+        y = 0.24
+        for text in title:
+            y += line_height(faces[0])
+            self.text(x, y - 0.06, text, faces[0], gid="title")
+        for text in subtitle:
+            y += line_height(faces[1])
+            self.text(x, y - 0.04, text, faces[1], colour=PALE)
+        return y
+
     def mark(
         self,
         x: float,

@@ -55,13 +55,7 @@ def staircase(probes: Sequence[Probed]) -> Figure:
         top = 0.3 + line_height(TITLE) * len(title) + line_height(SUBTITLE) * len(subtitle) + 0.1
         bottom = top + sum(0.38 + ROW * len(one.tables) for one in probes)
         paper = Sheet(bottom + 1.15)
-        y = 0.24
-        for text in title:
-            y += line_height(TITLE)
-            paper.text(MARGIN, y - 0.06, text, TITLE, gid="title")
-        for text in subtitle:
-            y += line_height(SUBTITLE)
-            paper.text(MARGIN, y - 0.04, text, SUBTITLE, colour=PALE)
+        paper.head(MARGIN, title, subtitle, (TITLE, SUBTITLE))
 
         def across(size: float) -> float:
             """The left edge of a byte count; the axis is logarithmic."""
