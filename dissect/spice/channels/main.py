@@ -165,14 +165,16 @@ class SpiceMsgcMainAgentData(SpiceMessage):
     fields_desc = [RestField("agent_data", b"")]
 
 
-def _destination() -> list[Any]:
+def _destination(*, host_required: bool = True) -> list[Any]:
     """Where the guest goes: ports (0: none), host and the subject of its certificate, each with its NUL."""
     return [
         LEShortField("port", 0),
         LEShortField("sport", 0),
         LEIntField("host_size", 0),
         PointerField(
-            "host_data", TextField("host_data", b"", length_from=lambda p: p.host_size), required=True
+            "host_data",
+            TextField("host_data", b"", length_from=lambda p: p.host_size),
+            required=host_required,
         ),
         LEIntField("cert_subject_size", 0),
         PointerField(
@@ -193,7 +195,7 @@ class SpiceMsgMainMigrateSwitchHost(SpiceMessage):
     """Server: the guest has moved; go there."""
 
     name = "SPICE_MSG_MAIN_MIGRATE_SWITCH_HOST"
-    fields_desc = [*_destination(), PointedField("pointed_to", b"")]
+    fields_desc = [*_destination(host_required=False), PointedField("pointed_to", b"")]
 
 
 class SpiceMsgMainMigrateBeginSeamless(SpiceMessage):
