@@ -48,6 +48,7 @@ from dissect.capture.link import (
     Segment,
 )
 from dissect.stream import Side
+from dissect.stream.arrivals import Pieces
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # slow to import
@@ -289,7 +290,7 @@ class _Together:
     rows: Numbers
     first: Segment
     data: bytes
-    pieces: list[tuple[int, int]]
+    pieces: Pieces
 
 
 def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, _Together]], Numbers]:
@@ -335,15 +336,15 @@ def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, 
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], joined, [False])).astype(np.int8)))
     found: list[tuple[int, _Together]] = []
     alone = np.ones(len(rows), bool)
-    buffer = run.buffer
+    view = memoryview(run.buffer)
     for begin, stop in bounds.reshape(-1, 2).tolist():
         mine = full[begin : stop + 1]
         places = rows[mine]
         sizes = heads.size[places]
         starts = heads.payload[places]
         ends = starts + sizes
-        data = b"".join([buffer[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
-        pieces = list(zip(np.cumsum(sizes).tolist(), run.times[places].tolist(), strict=True))
+        data = b"".join([view[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)])
+        pieces = Pieces(np.cumsum(sizes).tolist(), run.times[places].tolist())
         (leader,) = heads.segments(run, places[:1])
         together = _Together(rows[mine[0] : mine[-1] + 1], leader, data, pieces)
         found.append((int(places[-1]), together))

@@ -19,6 +19,7 @@ from dissect.capture.files import Capture
 from dissect.capture.link import ACK, FIN, RST, SYN, Decoder, Segment, endpoint
 from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item, Pool
 from dissect.stream import Side
+from dissect.stream.arrivals import Pieces
 
 RESET_LINGER_NS: Final = 1_000_000_000
 """How long (capture time) after a RST what was under way from the other side still counts."""
@@ -131,19 +132,20 @@ class Bytes:
 
 @dataclass(slots=True)
 class Stretch(Bytes):
-    """Bytes of several segments in a row; time_ns is the latest of their capture times.
+    """Bytes of several segments in a row, without anything odd between them; time_ns is their latest time.
 
-    pieces: for each segment, the offset in `data` of the byte after its last, and its capture time.
+    pieces: where in `data` each segment ends, and its capture time. Who does not care takes `data` as it is;
+    `Session.feed_many` reads a message that spans thousands of segments at the cost of one, and looks for
+    the times of its first and last byte alone. What is out of order, overlaps, follows a hole, or carries a
+    FIN or RST comes as `Bytes`, `Lost` and the rest.
     """
 
-    pieces: list[tuple[int, int]]
+    pieces: Pieces
 
     def single(self) -> Iterator[Bytes]:
         """The same, a segment at a time."""
-        begin = 0
-        for end, time_ns in self.pieces:
+        for begin, end, time_ns in self.pieces:
             yield Bytes(self.conversation, self.side, self.data[begin:end], time_ns)
-            begin = end
 
 
 @dataclass(slots=True)
@@ -369,9 +371,7 @@ class Conversations:
 
     # -- for `bulk`, which takes several packets at once, or passes over what needs no looking at
 
-    def push_many(
-        self, first: Segment, data: bytes, pieces: list[tuple[int, int]], packets: int
-    ) -> Stretch | None:
+    def push_many(self, first: Segment, data: bytes, pieces: Pieces, packets: int) -> Stretch | None:
         """Take segments of one sender in a row, of one ACK number and no flag but ACK and PSH.
 
         Between them may have been empty ones of the other side that acknowledge what was sent before them, at
@@ -379,7 +379,7 @@ class Conversations:
         happened, where they are not exactly next, or anything else is to be seen to before the last of them.
         """
         half = self._halves.get(first.key)
-        last_ns = max(time_ns for _, time_ns in pieces)
+        last_ns = max(pieces.times)
         if half is None or last_ns >= self._due_ns or half.connection.slot is not None:
             return None
         connection, own, other = half.connection, half.stream, half.other.stream

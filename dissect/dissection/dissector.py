@@ -34,9 +34,9 @@ from dissect.rfb.seek import JOIN_CLIENT, Joined, hopeful, join
 from dissect.rfb.session import RfbSession
 from dissect.spice import link as spice_link
 from dissect.spice.session import SpiceSession
+from dissect.stream.arrivals import Pieces
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
-from dissect.stream.session import Pieces
 from dissect.stream.side import SIDES, Side
 
 JOIN_HOLD = 1 << 20
@@ -311,9 +311,11 @@ class Dissector:
             return [record for one in event.single() for record in self._bytes(one)]
         facts = self.facts[own]
         sent = facts.sent
-        for end, time_ns in event.pieces[: MARKS - len(facts.marks)]:
-            facts.sent = sent + end
-            self._mark(facts, time_ns)
+        room = MARKS - len(facts.marks)
+        if room > 0:
+            for end, time_ns in zip(event.pieces.ends[:room], event.pieces.times[:room], strict=True):
+                facts.sent = sent + end
+                self._mark(facts, time_ns)
         facts.sent = sent + len(event.data)
         self._mark(facts, event.time_ns)
         records = self._streams[own].feed_many(own, event.data, event.pieces)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from dissect.stream.arrivals import Pieces
 from dissect.stream.records import HEAD_BYTES, NOT_DECODED, Gap, Message, Record
-from dissect.stream.session import Pieces
 from dissect.stream.side import Side
 
 
@@ -33,10 +33,8 @@ class OpaqueStream:
 
     def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
         """See `Session.feed_many`."""
-        begin = 0
-        for end, now in pieces:
+        for begin, end, now in pieces:
             self.feed(side, data[begin:end], now)
-            begin = end
         return []
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:

@@ -18,11 +18,11 @@ from __future__ import annotations
 import copy
 import struct
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from dissect.stream.arrivals import Arrivals, Pieces
 from dissect.stream.layout import Malformed, ProtocolPacket, Short
 from dissect.stream.records import HEAD_BYTES, NOT_DECODED, Gap, Message, Part, Record, Violation
 from dissect.stream.side import Side
@@ -70,9 +70,6 @@ class Want:
 
 
 FIRST_BYTE = Want(1)
-
-Pieces = Sequence[tuple[int, int]]
-"""Of bytes that came in pieces: for each the offset of the byte after its last, and when it came (ns)."""
 
 
 class Wrong(Exception):
@@ -185,8 +182,7 @@ class Flow:
         """The message that is being read; None between messages."""
         self.want = FIRST_BYTE
         self.unread: _Unread | None = None
-        self._marks: deque[tuple[int, int]] = deque()
-        # (offset of the byte after, time) of each stretch that arrived at one time.
+        self._arrivals = Arrivals()
 
     # --- for readers
 
@@ -216,43 +212,31 @@ class Flow:
 
     def arrivals(self) -> set[int]:
         """Where in the buffer bytes begin that arrived together."""
-        return {0, *(end - self.offset for end, _ in self._marks)}
+        return {0, *(end - self.offset for end in self._arrivals.bounds())}
 
     # --- for the session
 
     def append(self, data: bytes | bytearray | memoryview, now: int) -> None:
         self.buffer += data
-        marks = self._marks
-        mark = self.offset + len(self.buffer), now
-        if marks and marks[-1][1] == now:
-            marks[-1] = mark
-        else:
-            marks.append(mark)
+        self._arrivals.add(self.offset + len(self.buffer), now)
 
     def append_many(self, data: bytes, pieces: Pieces) -> None:
         """The same for bytes that came in pieces."""
-        base = self.offset + len(self.buffer)
+        self._arrivals.add_many(self.offset + len(self.buffer), pieces)
         self.buffer += data
-        self._marks.extend([(base + end, now) for end, now in pieces])
 
     def times(self, size: int) -> tuple[int, int]:
         """The times (ns) of the first and the last of the next `size` bytes.
 
         The last is the latest: a reordered segment may have brought an earlier byte later.
         """
-        end = self.offset + size
-        first = last = self._marks[0][1]
-        for mark_end, now in self._marks:
-            last = max(last, now)
-            if mark_end >= end:
-                break
-        return first, last
+        return self._arrivals.span(self.offset + size)
 
     def pending(self) -> tuple[int, int | None]:
         """Where the next record begins at the earliest, and the earliest time it can have: see `Session`."""
         if self.unread is not None:
             return self.unread.offset, self.unread.last_ns
-        return self.offset, self._marks[0][1] if self._marks else None
+        return self.offset, self._arrivals.first_ns if self._arrivals else None
 
     def taken(self, size: int) -> bytes:
         """A copy of the next `size` bytes."""
@@ -263,30 +247,13 @@ class Flow:
 
     def clock(self) -> Callable[[int, int], tuple[int, int]]:
         """What `times` says of one stretch after the other: of its first byte and its end in the stream."""
-        marks = list(self._marks)
-        at = 0
-
-        def times(start: int, end: int) -> tuple[int, int]:
-            nonlocal at
-            while marks[at][0] <= start:
-                at += 1
-            reached, first = marks[at]
-            if reached >= end:
-                return first, first
-            last, index = first, at
-            while marks[index][0] < end:
-                index += 1
-                last = max(last, marks[index][1])
-            return first, last
-
-        return times
+        return self._arrivals.clock()
 
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""
         del self.buffer[:size]
         self.offset += size
-        while self._marks and self._marks[0][0] <= self.offset:
-            self._marks.popleft()
+        self._arrivals.done(self.offset)
 
     def idle(self) -> None:
         """No message is being read from here on."""
@@ -378,10 +345,8 @@ class Session(ABC):
         flow = self._flows[side]
         if self.piecewise or flow.ended:
             out: list[Record] = []
-            begin = 0
-            for end, now in pieces:
+            for begin, end, now in pieces:
                 out += self.feed(side, data[begin:end], now)
-                begin = end
             return out
         out = []
         flow.append_many(data, pieces)
