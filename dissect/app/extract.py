@@ -3,12 +3,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dissect.app.captures import by_first_packet
-from dissect.app.terminal import Unusable
-from dissect.capture import Conversation, Conversations, Decoder, Frame, PcapngWriter, open_capture
+from dissect.app.terminal import Progress, Unusable, plural
+from dissect.app.whole import whole
+from dissect.capture import (
+    Capture,
+    CaptureError,
+    Conversation,
+    Conversations,
+    Decoder,
+    Frame,
+    PcapngWriter,
+    open_capture,
+)
+from dissect.capture.annotate import annotate
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Numbers: TypeAlias = npt.NDArray[Any]
+
+MOST_RUN = 4096
+"""Frames that are looked at together."""
+
+Keep: TypeAlias = Callable[[Frame], bool]
 
 
 class Chosen:
@@ -43,48 +68,142 @@ def refuse_to_overwrite(target: str, names: Sequence[str]) -> None:
             raise Unusable("is one of the files that are read: it would be lost", source=target)
 
 
-def write(
-    target: str, names: Sequence[str], chosen: Chosen, keep: Callable[[Frame], bool] | None = None
-) -> int:
-    """Write the packets of the chosen conversations into a pcapng file; returns how many.
+def refuse_what_cannot_be_written(target: str, names: Sequence[str]) -> None:
+    """Raise `Unusable` for a target that is seen to be none, before anything is read for it."""
+    if target == "-":
+        raise Unusable("-w needs a file or a named pipe: standard output has the rows")
+    path = Path(target)
+    if path.is_dir():
+        raise Unusable("a directory, not a file to write", source=target)
+    if not path.parent.is_dir():
+        raise Unusable("there is no such directory to write into", source=target)
+    refuse_to_overwrite(target, names)
 
-    Frames keep their bytes, lengths and times (ns), and the secrets for decryption of the captures come
-    along. Comments and other options are left behind. Raises `Unusable` where the file is one of those read.
+
+def among(offsets: Sequence[array[int]]) -> Callable[[int], bool]:
+    """Whether a packet is one of these, by its offset in the file."""
+    wanted = array("q", sorted(offset for one in offsets for offset in one))
+
+    def wants(offset: int) -> bool:
+        at = bisect_left(wanted, offset)
+        return at < len(wanted) and wanted[at] == offset
+
+    return wants
+
+
+def write(target: str, names: Sequence[str], chosen: Chosen, keep: Keep | None = None) -> tuple[int, int]:
+    """Write the packets of the chosen conversations into a pcapng file; returns how many packets, of how
+    many conversations.
+
+    keep: which frames are used, as when the conversations were found. What was captured stays as it is:
+    bytes, times and their resolution, interfaces, comments and other options, names, statistics, secrets for
+    decryption. Each capture with such packets becomes sections of the file. Where its packets alone say how
+    long it went on, a statistics block says it instead.
+
+    Takes 8 bytes of memory a packet. Raises `Unusable` where the file is one of those read, or a capture
+    cannot be read any more; OSError where the file cannot be written, which then is as it was.
     """
     refuse_to_overwrite(target, names)
-    count = 0
-    with PcapngWriter(target, linktype=1, comment="selected conversations") as writer:
-        interfaces: dict[int, int] = {1: 0}
-        conversations, decoder = Conversations(), Decoder(remember=True)
-        began: dict[Conversation, bool] = {}
-        for name in by_first_packet(names) if chosen.merge else names:
-            if not chosen.merge:
-                conversations, decoder = Conversations(), Decoder(remember=True)
-                began.clear()
-            ends = chosen.ends(name)
-            if not ends:
-                continue
-            with open_capture(name) as capture:
-                for frame in capture:
-                    if keep is not None and not keep(frame):
-                        continue
-                    segment = decoder(frame, capture.skipped)
-                    if segment is None:
-                        continue
-                    if frozenset((segment.sender, segment.receiver)) not in ends:
-                        conversations.due(segment.time_ns)
-                        continue
-                    for event in conversations.push(segment):
-                        if event.conversation not in began:
-                            began[event.conversation] = chosen.began(name, event.conversation)
-                    half = conversations.find(segment.key)
-                    if half is None or not began.get(half.connection.conversation):
-                        continue
-                    for one in (*decoder.earlier, frame):
-                        if one.linktype not in interfaces:
-                            interfaces[one.linktype] = writer.interface(one.linktype)
-                        writer.write(one.time_ns, one.data, one.length, interface=interfaces[one.linktype])
-                        count += 1
-                for kind, secrets in capture.secrets:
-                    writer.secrets(kind, secrets)
-    return count
+    packets = conversations = 0
+    with whole(target) as stream, Progress() as progress:
+        for part in _parts(names, chosen, keep):
+            progress.update(f"{target}: {plural(packets, 'packet')} written")
+            conversations += part.conversations
+            with Path(part.name).open("rb", buffering=0) as source:
+                wanted = among([part.offsets])
+                packets += annotate(source, part.name, stream, {}, wanted, part.end_ns).packets
+        if not packets:
+            PcapngWriter(stream, comment="no conversation was selected").close()
+    return packets, conversations
+
+
+@dataclass(slots=True)
+class _Part:
+    """What is to be copied of one capture.
+
+    offsets: of its packets, in the file. conversations: how many of them began here. end_ns: when the capture
+    ended, where the copy would not tell.
+    """
+
+    name: str
+    offsets: array[int]
+    conversations: int
+    end_ns: int | None
+
+
+def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[_Part]:
+    """The captures that hold something of the chosen conversations."""
+    conversations, decoder = Conversations(), Decoder(remember=True)
+    began: dict[Conversation, bool] = {}
+    for name in by_first_packet(names) if chosen.merge else names:
+        if not chosen.merge:
+            conversations, decoder = Conversations(), Decoder(remember=True)
+            began.clear()
+        ends = chosen.ends(name)
+        if not ends:
+            continue
+        part = _Part(name, array("q"), 0, None)
+        last_ns = 0
+        try:
+            capture = open_capture(name)
+        except CaptureError as error:
+            if chosen.merge:
+                continue  # one of those that are one was never read, as has been said
+            raise Unusable(error.reason, source=name, offset=error.offset) from None
+        with capture:
+            for frame in _candidates(capture, ends, keep):
+                segment = decoder(frame, capture.skipped)
+                if segment is None:
+                    continue
+                if frozenset((segment.sender, segment.receiver)) not in ends:
+                    conversations.due(segment.time_ns)
+                    continue
+                for event in conversations.push(segment):
+                    if event.conversation not in began:
+                        began[event.conversation] = chosen.began(name, event.conversation)
+                        part.conversations += began[event.conversation]
+                half = conversations.find(segment.key)
+                if half is None or not began.get(half.connection.conversation):
+                    continue
+                part.offsets.extend(one.offset for one in (*decoder.earlier, frame))
+                last_ns = max(last_ns, frame.time_ns)
+        if part.offsets:
+            if not capture.end_declared and capture.end_ns is not None and capture.end_ns > last_ns:
+                part.end_ns = capture.end_ns
+            yield part
+
+
+def _candidates(capture: Capture, ends: set[frozenset[str]], keep: Keep | None) -> Iterator[Frame]:
+    """The frames that may be of a conversation between these ends: by their ports, where headers are of the
+    common form; all others.
+    """
+    import numpy as np
+
+    from dissect.capture.bulk import READ_AHEAD, headers
+
+    ports = np.array(sorted(_pairs(ends)), np.uint32)
+    capture.read_ahead(READ_AHEAD)
+    while True:
+        run = capture.run(MOST_RUN)
+        if run is None:
+            frame = next(capture, None)
+            if frame is None:
+                return
+            if keep is None or keep(frame):
+                yield frame
+            continue
+        heads = headers(run)
+        pairs = heads.sports.astype(np.uint32) << np.uint32(16) | heads.dports
+        for index in np.flatnonzero(heads.unusual | heads.tcp & np.isin(pairs, ports)).tolist():
+            frame = run.frame(index)
+            if keep is None or keep(frame):
+                yield frame
+
+
+def _pairs(ends: set[frozenset[str]]) -> Iterator[int]:
+    """Both ports of each conversation as one number, once for each direction."""
+    for both in ends:
+        first, *others = (int(end.rpartition(":")[2]) for end in both)
+        for second in others or [first]:
+            yield first << 16 | second
+            yield second << 16 | first

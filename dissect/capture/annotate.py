@@ -15,6 +15,8 @@ from typing import BinaryIO, Final
 
 from dissect.capture.files import (
     _EPB,
+    _IDB,
+    _ISB,
     _PB,
     _PCAP_MAGICS,
     _SECTION_MAGIC,
@@ -22,6 +24,8 @@ from dissect.capture.files import (
     _SPB,
     MAX_BLOCK,
     Capture,
+    _Interface,
+    _list,
     _Source,
 )
 from dissect.capture.packed import MAGIC_SIZE, kind_of
@@ -55,12 +59,14 @@ def annotate(
     target: BinaryIO,
     comments: Mapping[int, Sequence[str]],
     keep: Keep | None = None,
+    end_ns: int | None = None,
 ) -> Annotated:
     """Copy the capture in `source` (read from its beginning, compressed or not) to `target` as pcapng.
 
     comments: by the offset of a packet's record in the file, `Frame.offset`. keep: says by that offset which
     packets are copied; all by default. Copying ends where reading (`open_capture`) ends: at damage behind
-    which nothing can be found. name: as for `open_capture`.
+    which nothing can be found. name: as for `open_capture`. end_ns: state at the end that the capture went on
+    until then, for one that says so only by packets that are not copied.
     """
     found = Annotated()
     raw = _Source(source)
@@ -70,32 +76,45 @@ def annotate(
         raw.unpack(kind)
         raw.need(4)
     if raw.buffer[:4] == _SECTION_MAGIC:
-        for block in _copied(raw, comments, keep, found):
+        for block in _copied(raw, comments, keep, found, end_ns):
             target.write(block)
         return found
     raw.need(24)
     head = raw.buffer[:24]
     source.seek(0)
-    for block in _made(head, Capture(source, name, owned=False), comments, keep, found):
+    for block in _made(head, Capture(source, name, owned=False), comments, keep, found, end_ns):
         target.write(block)
     return found
 
 
+@dataclass(slots=True)
+class _Section:
+    """A section's byte order, and how its first interface tells the time."""
+
+    order: str
+    first: _Interface | None = None
+
+
 def _copied(
-    source: _Source, comments: Mapping[int, Sequence[str]], keep: Keep | None, found: Annotated
+    source: _Source,
+    comments: Mapping[int, Sequence[str]],
+    keep: Keep | None,
+    found: Annotated,
+    end_ns: int | None,
 ) -> Iterator[bytes]:
     """The blocks of a pcapng file."""
-    order = "<"
+    section = _Section("<")
     while source.need(12):
         start, offset = source.position, source.offset
         if source.buffer[start : start + 4] == _SECTION_MAGIC:
             magic = source.buffer[start + 8 : start + 12]
             if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
-                return
-            order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+                break
+            section = _Section("<" if magic == b"\x4d\x3c\x2b\x1a" else ">")
+        order = section.order
         kind, length = struct.unpack_from(order + "II", source.buffer, start)
         if length < 12 or length > MAX_BLOCK or length % 4 or not source.need(length):
-            return
+            break
         body = source.buffer[source.position + 8 : source.position + length - 4]
         source.position += length
         if kind in (_EPB, _PB, _SPB):
@@ -104,9 +123,22 @@ def _copied(
             body = _with_comments(kind, order, body, comments.get(offset, ()), found)
         elif kind == _SHB:
             body = body[:8] + b"\xff" * 8 + body[16:]  # how long the section is, nobody knows any more
+        elif kind == _IDB and section.first is None:
+            section.first = _Interface(0, 0, 0)
+            for code, value in _list(order, body, 8, len(body)):
+                section.first.take(order, code, value)
         # The second length is written as the first one is: a reader would stop where they differ.
-        whole = struct.pack(order + "II", kind, len(body) + 12) + body
-        yield whole + struct.pack(order + "I", len(body) + 12)
+        yield _block(kind, body, order)
+    if end_ns is not None and section.first is not None:
+        yield _ended(section.order, section.first, end_ns)
+
+
+def _ended(order: str, interface: _Interface, end_ns: int) -> bytes:
+    """The block that says when capturing stopped, in the time of a section's first interface."""
+    units = interface.units(end_ns)
+    stamp = struct.pack(order + "II", units >> 32 & 0xFFFFFFFF, units & 0xFFFFFFFF)
+    body = struct.pack(order + "I", 0) + stamp + struct.pack(order + "HH", 3, 8) + stamp + bytes(4)
+    return _block(_ISB, body, order)
 
 
 def _with_comments(kind: int, order: str, body: bytes, comments: Sequence[str], found: Annotated) -> bytes:
@@ -145,6 +177,7 @@ def _made(
     comments: Mapping[int, Sequence[str]],
     keep: Keep | None,
     found: Annotated,
+    end_ns: int | None,
 ) -> Iterator[bytes]:
     """The blocks that a pcap file comes to."""
     order, scale, _ = _PCAP_MAGICS[head[:4]]
@@ -164,3 +197,5 @@ def _made(
             "<IIIII", 0, units >> 32, units & 0xFFFFFFFF, len(frame.data), frame.length
         ) + _padded(frame.data)  # fmt: skip
         yield _block(_EPB, _with_comments(_EPB, "<", body, comments.get(frame.offset, ()), found))
+    if end_ns is not None:
+        yield _ended("<", _Interface(0, 0, 0, scale=scale), end_ns)

@@ -135,6 +135,22 @@ class _Interface:
         """Integer nanoseconds (rounded down) since 1970 of a time stamp in this interface's units."""
         return units * self.scale // self.divide + self.offset_ns
 
+    def units(self, time_ns: int) -> int:
+        """The way back: the first time stamp in this interface's units that is not before `time_ns`."""
+        return max(0, -((self.offset_ns - time_ns) * self.divide // self.scale))
+
+    def take(self, order: str, code: int, value: bytes) -> None:
+        """What an option says of times: if_tsresol (9) or if_tsoffset (14, seconds); others say nothing."""
+        if code == 9 and len(value) == 1:
+            exponent = value[0] & 0x7F
+            base = 2 if value[0] & 0x80 else 10
+            if base == 10 and exponent <= 9:
+                self.scale, self.divide = 10 ** (9 - exponent), 1
+            else:
+                self.scale, self.divide = 1_000_000_000, base**exponent
+        elif code == 14 and len(value) == 8:
+            self.offset_ns = struct.unpack(order + "q", value)[0] * 1_000_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class _Records:
@@ -977,19 +993,12 @@ class Capture:
         names: dict[int, str] = {}
         comments: list[str] = []
         for code, value in self._options(section.order, buffer, start + 16, end, offset):
-            if code == 9 and len(value) == 1:
-                exponent = value[0] & 0x7F
-                base = 2 if value[0] & 0x80 else 10
-                if base == 10 and exponent <= 9:
-                    interface.scale, interface.divide = 10 ** (9 - exponent), 1
-                else:
-                    interface.scale, interface.divide = 1_000_000_000, base**exponent
-            elif code == 14 and len(value) == 8:
-                interface.offset_ns = struct.unpack(section.order + "q", value)[0] * 1_000_000_000
-            elif code in (2, 3):
+            if code in (2, 3):
                 names.setdefault(code, text_of(value, MAX_NAME))
             elif code == OPT_COMMENT and len(comments) < MAX_COMMENTS:
                 comments.append(text_of(value))
+            else:
+                interface.take(section.order, code, value)
         section.interfaces.append(interface)
         about = self.notes.describe(interface.number, names.get(2) or names.get(3, ""))
         for comment in comments:

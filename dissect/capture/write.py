@@ -51,7 +51,6 @@ class PcapngWriter:
             else target
         )
         self._closed = False
-        self._interfaces = 1
         self._start_ns = start_ns
         self._last_ns = start_ns or 0
         section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
@@ -60,29 +59,14 @@ class PcapngWriter:
         interface += _options((2, name.encode()), (9, b"\x09"))
         self._stream.write(_block(0x0A0D0D0A, section) + _block(1, interface))
 
-    def interface(self, linktype: int, name: str = "") -> int:
-        """Add an interface with nanosecond time stamps; returns its number. The first one has 0."""
-        body = struct.pack("<HHI", linktype, 0, 0) + _options((2, name.encode()), (9, b"\x09"))
-        self._stream.write(_block(1, body))
-        self._interfaces += 1
-        return self._interfaces - 1
-
-    def secrets(self, kind: int, data: bytes) -> None:
-        """Add a Decryption Secrets Block: keys of the given kind (0x544C534B: a TLS key log)."""
-        self._stream.write(_block(0x0A, struct.pack("<II", kind, len(data)) + _padded(data)))
-
     def write(
         self,
         time_ns: int,
         data: bytes,
         length: int | None = None,
         comment: str = "",
-        *,
-        interface: int = 0,
     ) -> None:
         """Add a frame: when (ns since 1970), its bytes, its length on the wire where `data` is only a part.
-
-        interface: the number of one that was added before.
 
         Raises ValueError for a time that the format cannot hold, and for data that no reader would take.
         """
@@ -95,7 +79,7 @@ class PcapngWriter:
         self._last_ns = max(self._last_ns, time_ns)
         body = struct.pack(
             "<IIIII",
-            interface,
+            0,
             time_ns >> 32,
             time_ns & 0xFFFFFFFF,
             len(data),
@@ -282,6 +266,6 @@ def _options(*options: tuple[int, bytes]) -> bytes:
     return b"".join(struct.pack("<HH", code, len(value)) + _padded(value) for code, value in kept) + bytes(4)
 
 
-def _block(kind: int, body: bytes) -> bytes:
+def _block(kind: int, body: bytes, order: str = "<") -> bytes:
     length = 12 + len(body)
-    return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
+    return struct.pack(order + "II", kind, length) + body + struct.pack(order + "I", length)

@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -96,6 +101,136 @@ def test_link_types_fragments_cut_frames_and_secrets(
     with open_capture(target) as capture:
         list(capture)
         assert capture.secrets == [(int.from_bytes(b"KLST", "little"), b"secrets")]
+
+
+def test_what_else_the_capture_holds_comes_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Comments, names of addresses and interfaces, statistics, other options, each interface's own time."""
+    source, target = tmp_path / "x.pcapng", tmp_path / "out.pcapng"
+    packets = frames(write(tmp_path / "plain.pcapng", CURE, HANG))
+    flags = build.options("<", (1, b"on a packet"), (2, b"\1\0\0\0"))
+    names = build.options("<", (1, b"\x7f\0\0\1vm7.example\0"))
+    data = build.shb() + build.idb(linktype=101, resolution=9) + build.idb(linktype=1, resolution=0x94)
+    for time, _, packet, _ in packets:
+        block = build.epb(time, packet)
+        data += build.block(6, block[8:-4] + flags)
+    data += build.block(4, names) + build.isb(START + 10**11)
+    source.write_bytes(data)
+    err = extract(capsys, str(source), "--verdict", "wrong-protocol", "-w", str(target))
+    assert "of 1 conversation written" in err
+    with open_capture(target) as capture:
+        capture.notes.packets = True
+        count = len(list(capture))
+        assert [comment.text for comment in capture.notes.comments] == ["on a packet"] * count
+        assert capture.notes.names == {"127.0.0.1": "vm7.example"}
+        assert capture.notes.described == 2
+        assert capture.end_ns == START + 10**11
+    written = target.read_bytes()
+    assert 0 < count < len(packets)
+    assert written.count(flags) == count
+    assert written == data[: data.index(packets[0][2]) - 28] + written[data.index(packets[0][2]) - 28 :]
+
+
+@pytest.mark.parametrize("form", ["pcap", "pcap, nanoseconds", "pcapng", "pcapng, 2^-20 s from 2001 on"])
+def test_silence_lasts_as_long_in_what_is_written(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where only the packets of another conversation show how long nobody spoke."""
+    source, target = tmp_path / "x", tmp_path / "out.pcapng"
+    packets = frames(write(tmp_path / "plain.pcapng", HANG, CURE))
+    if form.startswith("pcap,") or form == "pcap":
+        source.write_bytes(build.pcap([(one[0], one[2]) for one in packets], nano=form != "pcap"))
+    else:
+        fine = form == "pcapng"
+        data = build.shb(">") + build.idb(">", resolution=9 if fine else 0x94, offset=None if fine else 10**9)
+        for time, _, packet, _ in packets:
+            units = time if fine else -(-(time - 10**18 << 20) // 10**9)
+            data += build.epb(units, packet, ">")
+        source.write_bytes(data)
+    found = []
+    for name, words in ((source, ["--conversation", "0", "-w", str(target)]), (target, [])):
+        assert app.main(["verdict", "--json", str(name), *words]) == app.PASS
+        (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        found.append({**row, "capture": ""})
+    assert found[0] == found[1]
+    assert found[0]["client_detect"]["ns"] > 10**9
+
+
+@pytest.mark.program("tshark")
+def test_wireshark_reads_what_is_written_of_captures_of_several_kinds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sections of other byte orders, link types and resolutions, one compressed, one cut by its snaplen."""
+    packets = frames(write(tmp_path / "plain.pcapng", CURE))
+    times = [one[0] // 1000 * 1000 for one in packets]
+    pcap = build.pcap([(time, one[2]) for time, one in zip(times, packets, strict=True)])
+    (tmp_path / "a.pcap.gz").write_bytes(gzip.compress(pcap))
+    data = build.shb(">") + build.idb(">", linktype=1, resolution=6, snaplen=100)
+    for time, one in zip(times, packets, strict=True):
+        frame = MACS + b"\x08\x00" + one[2]
+        data += build.epb(time // 1000 + 10**9, frame[:100], ">", length=len(frame))
+    (tmp_path / "b.pcapng").write_bytes(data)
+    target = tmp_path / "out.pcapng"
+    extract(capsys, str(tmp_path / "a.pcap.gz"), str(tmp_path / "b.pcapng"), "-w", str(target))
+    fields = ["frame.time_epoch", "frame.len", "frame.cap_len", "frame.encap_type", "tcp.seq_raw"]
+    words = ["tshark", "-r", str(target), "-T", "fields", *(word for one in fields for word in ("-e", one))]
+    told = subprocess.run(words, capture_output=True, check=True, text=True, timeout=60).stdout
+    rows = [line.split("\t") for line in told.splitlines()]
+    for number, (time, one) in enumerate(zip(times, packets, strict=True)):
+        size = len(one[2])
+        seq = str(int.from_bytes(one[2][24:28], "big"))
+        first, second = rows[number], rows[number + len(packets)]
+        assert (first[0].replace(".", ""), *first[1:]) == (str(time), str(size), str(size), "7", seq)
+        stamp = str(time + 10**12)
+        cut = str(min(size + 14, 100))
+        assert (second[0].replace(".", ""), *second[1:]) == (stamp, str(size + 14), cut, "1", seq)
+    assert len(rows) == 2 * len(packets)
+
+
+def test_nothing_selected_is_an_empty_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = write(tmp_path / "x.pcapng", CURE), tmp_path / "out.pcapng"
+    assert "0 packets" in extract(capsys, str(source), "--port", "1", "-w", str(target))
+    assert frames(target) == []
+
+
+def test_a_target_that_is_none_is_said_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "x.pcapng", CURE)
+    for target, why in (("-", "standard output has the rows"), (str(tmp_path), "a directory"),
+                        (str(tmp_path / "no" / "x"), "no such directory")):  # fmt: skip
+        assert app.main(["verdict", str(source), "-w", target]) == app.UNUSABLE
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert why in told.err
+        assert told.err.count("\n") == 1
+
+
+def test_a_named_pipe_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, pipe, target = write(tmp_path / "x.pcapng", CURE), tmp_path / "pipe", tmp_path / "out.pcapng"
+    os.mkfifo(pipe)
+    reader = Thread(target=lambda: target.write_bytes(pipe.read_bytes()))
+    reader.start()
+    extract(capsys, str(source), "-w", str(pipe))
+    reader.join()
+    assert frames(target) == frames(source)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    source, target = write(tmp_path / "x.pcapng", *[CURE] * 9), tmp_path / "out.pcapng"
+    target.write_bytes(b"before")
+    words = [sys.executable, "-B", "-m", "dissect.app.main", "verdict", str(source), "-w", str(target)]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 1; trap "" XFSZ; exec "$@"', "bash", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == app.UNUSABLE
+    assert done.stderr.count("\n") == 1
+    assert "too large" in done.stderr
+    assert target.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pcapng", "x.pcapng"]
 
 
 @pytest.mark.parametrize("words", [["-"], ["--follow", "x.pcapng"]])

@@ -8,8 +8,6 @@ import shutil
 import sys
 from argparse import ArgumentParser, Namespace
 from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import BinaryIO
 
 from dissect.app import terminal
 from dissect.app.captures import Wanted, add_capture_arguments, add_choice_arguments
-from dissect.app.extract import refuse_to_overwrite
+from dissect.app.extract import among, refuse_to_overwrite
 from dissect.app.main import PASS
 from dissect.app.whole import whole
 from dissect.capture import CaptureError, open_capture
@@ -68,22 +66,11 @@ def run(args: Namespace) -> int:
         source = stack.enter_context(_twice(args.capture))
         found = _find(source, args)
         source.seek(0)
-        keep = _among(found.packets) if args.only else None
+        keep = among(found.packets) if args.only else None
         with whole(args.output) as target:
             done = annotate(source, args.capture, target, found.comments, keep)
     _say(args, found, done)
     return PASS
-
-
-def _among(packets: Sequence[array[int]]) -> Callable[[int], bool]:
-    """Whether a packet is one of these, by its offset."""
-    wanted = array("q", sorted(offset for one in packets for offset in one))
-
-    def among(offset: int) -> bool:
-        at = bisect_left(wanted, offset)
-        return at < len(wanted) and wanted[at] == offset
-
-    return among
 
 
 def _twice(name: str) -> BinaryIO:

@@ -49,8 +49,10 @@ def run(args: Namespace) -> int:
         from dissect.app.bpf import compile_filter
 
         keep = compile_filter(args.filter)
-    if args.write is not None and (args.follow or "-" in args.captures):
-        raise terminal.Unusable("-w reads the captures twice, which - and --follow do not allow")
+    if args.write is not None:
+        if args.follow or "-" in args.captures:
+            raise terminal.Unusable("-w reads the captures twice, which - and --follow do not allow")
+        extract.refuse_what_cannot_be_written(args.write, args.captures)
     captures = Captures(
         args.captures,
         records=False,
@@ -67,9 +69,9 @@ def run(args: Namespace) -> int:
     if chosen is not None and captures.interrupted:
         terminal.complain("interrupted: no packets were written", source=args.write)
     elif chosen is not None:
-        frames = extract.write(args.write, args.captures, chosen, keep)
+        packets, found = extract.write(args.write, args.captures, chosen, keep)
         terminal.complain(
-            f"{terminal.plural(frames, 'packet')} of {terminal.plural(len(chosen), 'conversation')} written",
+            f"{terminal.plural(packets, 'packet')} of {terminal.plural(found, 'conversation')} written",
             source=args.write,
         )
     return code
