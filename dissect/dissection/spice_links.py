@@ -9,8 +9,9 @@ server's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dissect.spice import constants
@@ -72,7 +73,10 @@ def known(session: SpiceSession) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SpiceGroup:
-    """One session: its number, the client's address, the server, its connections as they began."""
+    """One session: its number, the client's address, the server, its connections as they began.
+
+    Client and server are those of the first connection.
+    """
 
     session_id: int
     client: str
@@ -80,50 +84,158 @@ class SpiceGroup:
     members: tuple[Verdict, ...]
     refused: tuple[Verdict, ...] = ()
     """Connections that were refused for want of TLS (or of none), and tried again."""
+    encrypted: tuple[Verdict, ...] = ()
+    """Connections by TLS between the same hosts at that time, which may be more of its channels."""
+    before: str | None = None
+    """The server that had the session before this one."""
+
+    @property
+    def has_main(self) -> bool:
+        """Whether the main channel is among its connections."""
+        return any(one.spice is not None and one.spice.channel_type == MAIN for one in self.members)
+
+    @property
+    def start_ns(self) -> int:
+        """When its first connection began."""
+        return self.members[0].start_ns
+
+    @property
+    def name(self) -> str:
+        """Its number, as it is shown."""
+        return f"{self.session_id:#010x}"
+
+    @property
+    def channels(self) -> str:
+        """Its channels, each with its conversation, and its addresses where they are others."""
+        return ", ".join(map(self._channel, self.members))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What there is to say of it beside its channels."""
+        said = []
+        if any(one.spice and one.spice.migrated for one in self.members):
+            said.append(f"migrated from {self.before or 'another server'}")
+        if not self.has_main:
+            said.append("its main channel is not in the capture, or not in the clear")
+        for verdict in self.refused:
+            assert verdict.spice is not None
+            name = constants.LINK_ERRORS[verdict.spice.error or 0]
+            said.append(f"{verdict.spice.channel} (#{verdict.conversation}) was refused: {name}")
+        if self.encrypted:
+            numbers = ", ".join(f"#{verdict.conversation}" for verdict in self.encrypted)
+            said.append(f"TLS between the same hosts then, which may be more of its channels: {numbers}")
+        return said
 
     @property
     def title(self) -> str:
         """The session in one line."""
-        channels = ", ".join(f"{m.spice.channel} (#{m.conversation})" for m in self.members if m.spice)
-        text = f"SPICE session {self.session_id:#010x}, {self.client} → {self.server}: {channels}"
-        if any(m.spice and m.spice.migrated for m in self.members):
-            text += "; migrated from another server"
-        for verdict in self.refused:
-            assert verdict.spice is not None
-            name = constants.LINK_ERRORS[verdict.spice.error or 0]
-            text += f"; {verdict.spice.channel} (#{verdict.conversation}) was refused: {name}"
+        text = f"SPICE session {self.name}, {self.client} → {self.server}: {self.channels}"
+        return "; ".join([text, *self.remarks])
+
+    def _channel(self, verdict: Verdict) -> str:
+        assert verdict.spice is not None
+        text = f"{verdict.spice.channel} (#{verdict.conversation})"
+        if (host(verdict.client), verdict.server) != (self.client, self.server):
+            text += f" by {host(verdict.client)} → {verdict.server}"
         return text
+
+
+TOGETHER_NS = 5_000_000_000
+"""A client opens all its channels within this time."""
 
 
 def tie(verdicts: Iterable[Verdict]) -> list[SpiceGroup]:
     """The sessions among these conversations of one capture, by the start of their first connection.
 
-    Refusals for want of TLS or of none belong to the session of the same client at the same server's address
-    that begins next; the port is another.
+    Connections with one number between other addresses (a client may use IPv4 and IPv6) belong together where
+    only one main channel of that number is there, and began before them: it is random. A refusal for want of
+    TLS or of none belongs to the session that has the next connection of the same hosts; the port is another.
     """
     members: dict[tuple[str, str, int], list[Verdict]] = {}
     refused: list[Verdict] = []
+    encrypted: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in sorted(verdicts, key=_start):
         link = verdict.spice
         if link is None:
-            continue
-        if link.error in (NEED_SECURED, NEED_UNSECURED):
+            if verdict.client_spoke == "tls":
+                encrypted.setdefault(_hosts(verdict), []).append(verdict)
+        elif link.error in (NEED_SECURED, NEED_UNSECURED):
             refused.append(verdict)
         elif link.session_id is not None:
             key = host(verdict.client), verdict.server, link.session_id
             members.setdefault(key, []).append(verdict)
-    groups = []
+    alike: dict[int, list[SpiceGroup]] = {}
     for (client, server, number), those in members.items():
-        last = those[-1].start_ns
-        ends = client, host(server)
-        mine = [
-            verdict
-            for verdict in refused
-            if verdict.start_ns <= last and (host(verdict.client), host(verdict.server)) == ends
-        ]
-        refused = [verdict for verdict in refused if verdict not in mine]
-        groups.append(SpiceGroup(number, client, server, tuple(those), tuple(mine)))
-    return groups
+        alike.setdefault(number, []).append(SpiceGroup(number, client, server, tuple(those)))
+    groups = [_moved(group, some) for some in alike.values() for group in _joined(some)]
+    groups.sort(key=lambda group: group.start_ns)
+    mine = _owners(refused, groups)
+    return [
+        replace(group, refused=tuple(mine.get(place, ())), encrypted=tuple(_beside(group, encrypted)))
+        for place, group in enumerate(groups)
+    ]
+
+
+def _joined(groups: list[SpiceGroup]) -> list[SpiceGroup]:
+    """Groups of one number: those without a main channel put to the one that has it."""
+    whole = [[group] for group in groups if group.has_main]
+    alone: list[SpiceGroup] = []
+    for group in groups:
+        if not group.has_main:
+            earlier = [one for one in whole if one[0].start_ns <= group.start_ns]
+            near = [one for one in earlier if _port(one[0].server) == _port(group.server)] or earlier
+            (near[0] if len(near) == 1 else alone).append(group)
+    joined = []
+    for some in whole:
+        members = sorted((verdict for group in some for verdict in group.members), key=_start)
+        joined.append(replace(some[0], members=tuple(members)))
+    return joined + alone
+
+
+def _moved(group: SpiceGroup, groups: Iterable[SpiceGroup]) -> SpiceGroup:
+    """The group, with the server that had the session before, where that is in the capture."""
+    servers = [
+        one.server
+        for one in groups
+        if one.client == group.client and one.server != group.server and one.start_ns < group.start_ns
+    ]
+    return replace(group, before=servers[-1]) if servers else group
+
+
+def _owners(refused: list[Verdict], groups: list[SpiceGroup]) -> dict[int, list[Verdict]]:
+    """Place of a group -> the refusals that are its."""
+    starts: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for place, group in enumerate(groups):
+        for one in group.members:
+            starts.setdefault(_hosts(one), []).append((one.start_ns, place))
+    for some in starts.values():
+        some.sort()
+    found: dict[int, list[Verdict]] = {}
+    for verdict in refused:
+        some = starts.get(_hosts(verdict), [])
+        after = bisect_left(some, (verdict.start_ns, -1))
+        if after < len(some):
+            found.setdefault(some[after][1], []).append(verdict)
+    return found
+
+
+def _beside(group: SpiceGroup, encrypted: Mapping[tuple[str, str], list[Verdict]]) -> Iterator[Verdict]:
+    first, last = group.start_ns, group.members[-1].start_ns + TOGETHER_NS
+    if not group.has_main:
+        first -= TOGETHER_NS
+    some = encrypted.get(_hosts(group.members[0]), [])
+    for verdict in some[bisect_left(some, first, key=_start) :]:
+        if verdict.start_ns > last:
+            return
+        yield verdict
+
+
+def _hosts(verdict: Verdict) -> tuple[str, str]:
+    return host(verdict.client), host(verdict.server)
+
+
+def _port(server: str) -> str:
+    return server.rpartition(":")[2]
 
 
 def _start(verdict: Verdict) -> int:

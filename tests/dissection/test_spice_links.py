@@ -79,6 +79,59 @@ def test_a_refusal_for_want_of_tls_belongs_to_the_session_that_follows() -> None
     assert tie([refused]) == []
 
 
+def test_each_refusal_belongs_to_the_session_of_its_next_connection() -> None:
+    """Two clients of one host at once, the second refused while the first still opens its channels."""
+    number = 815
+    late = verdict([(C, mess([0, 1, 3], channel=2, connection=number), 0), *steps(2)[1:]], 3)
+    verdicts = [
+        verdict(MAIN, 0),
+        verdict([(C, mess(), 0), (S, error_reply(5), MS)], 1),
+        late,
+        verdict(steps(2), 5),
+    ]
+    first, second = tie(verdicts)
+    assert (first.refused, second.refused) == ((), (verdicts[1],))
+    assert second.remarks[0] == "its main channel is not in the capture, or not in the clear"
+
+
+def test_a_client_that_comes_back_has_another_session() -> None:
+    again = (S, data(103, b"\x01" + INIT[1:]))
+    groups = tie([verdict(MAIN, 0), verdict(steps(2), 1), verdict(steps(1, again), 2)])
+    assert [len(group.members) for group in groups] == [2, 1]
+
+
+def test_channels_by_other_addresses_are_of_one_session() -> None:
+    six = replace(verdict(steps(2), 1), client="[::1]:40001", server="[::1]:5900")
+    (group,) = tie([verdict(MAIN, 0), six])
+    assert group.channels == "main (#0), display (#1) by [::1] → [::1]:5900"
+    # Not where it is not known of which.
+    other = replace(verdict(MAIN, 0), server="127.0.0.2:5900")
+    assert len(tie([verdict(MAIN, 0), other, six])) == 3
+    # Not where the main channel came later.
+    assert len(tie([verdict(MAIN, 2), six])) == 2
+
+
+def test_without_its_main_channel_a_session_says_so() -> None:
+    """As where a capture begins late, or its main channel is in TLS."""
+    hello = bytes.fromhex("160301020001 0001fc0303") + bytes(200)
+    main = verdict([(C, hello, 0), (S, hello, MS)], 0)
+    far = replace(verdict([(C, hello, 0), (S, hello, MS)], 2), client="127.0.0.9:1")
+    (group,) = tie([replace(main, server="127.0.0.1:5901"), verdict(steps(2), 1), far])
+    assert group.title.endswith(
+        "display (#1); its main channel is not in the capture, or not in the clear; "
+        "TLS between the same hosts then, which may be more of its channels: #0"
+    )
+
+
+def test_a_migration_within_one_capture_says_from_where() -> None:
+    target = replace(
+        verdict([(C, mess([0, 1, 3], connection=NUMBER), 0), *MAIN[1:4]], 3), server="127.0.0.1:6"
+    )
+    source, moved = tie([verdict(MAIN, 0), verdict(steps(2), 1), target])
+    assert source.remarks == []
+    assert moved.remarks == ["migrated from 127.0.0.1:5900"]
+
+
 def test_other_protocols_have_no_session() -> None:
     found = verdict([(S, GREETING, 0), (C, GREETING, MS)])
     assert found.spice is None
