@@ -8,13 +8,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
 from dissect.app.captures import by_first_packet
 from dissect.app.terminal import Progress, Unusable, plural
 from dissect.app.whole import whole
 from dissect.capture import (
-    Capture,
     CaptureError,
     Conversation,
     Conversations,
@@ -24,14 +23,6 @@ from dissect.capture import (
     open_capture,
 )
 from dissect.capture.annotate import annotate
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Numbers: TypeAlias = npt.NDArray[Any]
-
-MOST_RUN = 4096
-"""Frames that are looked at together."""
 
 Keep: TypeAlias = Callable[[Frame], bool]
 
@@ -133,6 +124,8 @@ class _Part:
 
 def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[_Part]:
     """The captures that hold something of the chosen conversations."""
+    from dissect.capture.picking import of_ports  # numpy is slow to import
+
     conversations, decoder = Conversations(), Decoder(remember=True)
     began: dict[Conversation, bool] = {}
     for name in by_first_packet(names) if chosen.merge else names:
@@ -142,6 +135,7 @@ def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[
         ends = chosen.ends(name)
         if not ends:
             continue
+        ports = {(_port(min(both)), _port(max(both))) for both in ends}
         part = _Part(name, array("q"), 0, None)
         last_ns = 0
         try:
@@ -151,7 +145,9 @@ def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[
                 continue  # one of those that are one was never read, as has been said
             raise Unusable(error.reason, source=name, offset=error.offset) from None
         with capture:
-            for frame in _candidates(capture, ends, keep):
+            for frame in of_ports(capture, ports):
+                if keep is not None and not keep(frame):
+                    continue
                 segment = decoder(frame, capture.skipped)
                 if segment is None:
                     continue
@@ -173,37 +169,5 @@ def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[
             yield part
 
 
-def _candidates(capture: Capture, ends: set[frozenset[str]], keep: Keep | None) -> Iterator[Frame]:
-    """The frames that may be of a conversation between these ends: by their ports, where headers are of the
-    common form; all others.
-    """
-    import numpy as np
-
-    from dissect.capture.bulk import READ_AHEAD, headers
-
-    ports = np.array(sorted(_pairs(ends)), np.uint32)
-    capture.read_ahead(READ_AHEAD)
-    while True:
-        run = capture.run(MOST_RUN)
-        if run is None:
-            frame = next(capture, None)
-            if frame is None:
-                return
-            if keep is None or keep(frame):
-                yield frame
-            continue
-        heads = headers(run)
-        pairs = heads.sports.astype(np.uint32) << np.uint32(16) | heads.dports
-        for index in np.flatnonzero(heads.unusual | heads.tcp & np.isin(pairs, ports)).tolist():
-            frame = run.frame(index)
-            if keep is None or keep(frame):
-                yield frame
-
-
-def _pairs(ends: set[frozenset[str]]) -> Iterator[int]:
-    """Both ports of each conversation as one number, once for each direction."""
-    for both in ends:
-        first, *others = (int(end.rpartition(":")[2]) for end in both)
-        for second in others or [first]:
-            yield first << 16 | second
-            yield second << 16 | first
+def _port(end: str) -> int:
+    return int(end.rpartition(":")[2])

@@ -11,6 +11,7 @@
     bulk           the same events, many packets at once where nobody wants their bytes
     swift          the same for large files, by `kernels`, which numba compiles
     places         which frame brought which byte
+    picking        few frames out of many
     annotate       a capture again as it is, with comments on some packets
     write          the way back: pcapng, and made-up TCP packets for bytes from a socket
 
@@ -25,7 +26,7 @@ Typical use:
             print(problem)
 
 May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the
-ordinary), numpy in `bulk`, `swift` and for their arrays, and numba in `kernels`.
+ordinary), numpy in `bulk`, `swift`, `picking` and for their arrays, and numba in `kernels`.
 It opens files that it is given and nothing else; it reads no clock.
 """
 

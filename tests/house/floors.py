@@ -50,6 +50,7 @@ LIBRARIES = {
         "dissect.capture.bulk",
         "dissect.capture.files",
         "dissect.capture.kernels",
+        "dissect.capture.picking",
         "dissect.capture.swift",
     ),
     "distributed": ("dissect.app.scanning",),
