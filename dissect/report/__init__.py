@@ -3,6 +3,7 @@
 
     page           the report: one HTML file with everything in it
     conversations  its rows of conversations, each with a ladder
+    sessions       its rows of SPICE sessions, which have a conversation for each channel
     trials         its rows and maps of trials, and of probes
     checks         its rows of a check run
     tables         tables that a page sorts, searches and pages by itself

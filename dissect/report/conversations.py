@@ -13,11 +13,11 @@ from dissect.dissection.reading import Dissected
 from dissect.dissection.recognise import TITLES
 from dissect.report.ladder import ladder
 from dissect.report.markup import Markup, joined, tag
-from dissect.report.tables import Cell, Column, Table, time
+from dissect.report.tables import Cell, Column, Table, moment, time
 from dissect.stream.records import Gap, Violation
 from dissect.stream.side import Side
 from dissect.stream.text import plural, safe
-from dissect.timing.rungs import Rungs, date
+from dissect.timing.rungs import Rungs
 from dissect.timing.wording import REACTIONS, legible
 
 VERDICTS: Final = ("wrong-protocol", "silent", "undecided", "agreed")
@@ -93,7 +93,7 @@ class Conversations:
                 self._noticed(dissected, Side.CLIENT),
                 [len(violations) * 1_000_000 + len(gaps), odd, "bad" if odd else ""],
                 len(dissected.records) - len(violations) - len(gaps),
-                [verdict.start_ns, _moment(verdict.start_ns), ""],
+                [verdict.start_ns, moment(verdict.start_ns), ""],
                 verdict.reason,
             ],
             anchor,
@@ -110,12 +110,6 @@ class Conversations:
             more += f", {REACTIONS[seen.by]}"
         first = dissected.verdict.detected_first is side
         return time(seen.ns, censored=seen.censored, more=more, first=first)
-
-
-def _moment(ns: int) -> str:
-    """To the millisecond, cut off."""
-    whole, _, zone = date(ns).rpartition(" ")
-    return f"{whole}.{ns % 1_000_000_000 // 1_000_000:03}" if zone == "UTC" else date(ns)
 
 
 def _odd(violations: list[Violation], gaps: list[Gap]) -> str:
@@ -156,7 +150,9 @@ def _details(
     )
     said += [plural(number, one, many) for number, one, many in counted if number]
     if verdict.spice is not None:
-        said.append(f"SPICE {verdict.spice.channel} channel")
+        number = verdict.spice.session_id
+        of = "" if number is None else f" of session {number:#010x}"
+        said.append(f"SPICE {verdict.spice.channel} channel{of}")
     command = f"firstbyte show {shlex.quote(name)} --conversation {verdict.conversation}"
     parts.append(tag("p", "; ".join(said) + ".", class_="small"))
     if name != "-":

@@ -9,6 +9,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from dissect.stream.text import safe
 
@@ -69,3 +70,8 @@ def data(value: Any) -> Markup:
 
 _ODD = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 """What may end the element or, where JSON is read as a script, a line; and lone surrogates, without UTF-8."""
+
+
+def link(anchor: str) -> str:
+    """What stands behind the # of a link to a row."""
+    return quote(anchor, safe="!~*'()")  # as the script's encodeURIComponent

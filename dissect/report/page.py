@@ -11,16 +11,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import quote
 
+from dissect.dissection.reading import Dissected
 from dissect.report import ladder, trials
 from dissect.report.checks import STATUS_COLUMN, Checks, tiles
 from dissect.report.conversations import COLUMNS, VERDICTS, Conversations
-from dissect.report.markup import Markup, asset, data, tag, text
+from dissect.report.markup import Markup, asset, data, link, tag, text
+from dissect.report.sessions import Sessions
 from dissect.report.tables import Table
+from dissect.stream.side import Side
 from dissect.stream.text import plural
 from dissect.timing.estimators import StatisticsMissing
 from dissect.timing.results import Probed, Row
@@ -56,9 +58,17 @@ class Report:
     made: str = ""
     inputs: list[Input] = field(default_factory=list)
     conversations: Conversations = field(default_factory=Conversations)
+    sessions: Sessions = field(default_factory=Sessions)
     checks: Checks = field(default_factory=Checks)
     runs: list[tuple[str, list[Row]]] = field(default_factory=list)
     probes: list[Probed] = field(default_factory=list)
+
+    def add(
+        self, label: str, name: str, dissected: Dissected, programs: Mapping[Side, str] | None = None
+    ) -> None:
+        """One more conversation, as `Conversations.add` takes it."""
+        self.conversations.add(label, name, dissected, programs)
+        self.sessions.add(label, name, dissected)
 
     def answer(self) -> str:
         """The one sentence that the report comes to."""
@@ -117,6 +127,8 @@ class Report:
             found.append(self.checks.table)
         if self.conversations.table.rows:
             found.append(self.conversations.table)
+        if (sessions := self.sessions.table()).rows:
+            found.append(sessions)
         if self.runs:
             found.append(trials.trial_table(self.runs))
         if self.probes:
@@ -194,11 +206,6 @@ class Report:
                 "Times are the capture's clock, in UTC. Passwords, tickets and responses are left out."
             )
         return [tag("p", part) for part in parts]
-
-
-def link(anchor: str) -> str:
-    """What stands behind the # of a link to a row."""
-    return quote(anchor, safe="!~*'()")  # as the script's encodeURIComponent
 
 
 def _answer(counted: Counter[str]) -> str:

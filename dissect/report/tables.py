@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from dissect.report.markup import Markup
 from dissect.stream.text import duration, safe
+from dissect.timing.rungs import date
 
 TOGETHER = 32
 """Rows whose details are compressed together, and unpacked together when one of them is opened."""
@@ -95,6 +96,12 @@ def time(ns: int | None, *, censored: bool = False, more: str = "", first: bool 
         return None
     look = "bound" if censored else "first" if first else ""
     return [ns + (0.5 if censored else 0), duration(ns, censored=censored) + more, look]
+
+
+def moment(ns: int) -> str:
+    """A time as it is shown in a table: to the millisecond, cut off."""
+    whole, _, zone = date(ns).rpartition(" ")
+    return f"{whole}.{ns % 1_000_000_000 // 1_000_000:03}" if zone == "UTC" else date(ns)
 
 
 def _shown(cell: Cell) -> Cell:

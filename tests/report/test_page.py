@@ -12,7 +12,8 @@ import pytest
 
 from dissect.capture import open_capture, read
 from dissect.dissection.reading import dissect
-from dissect.report.page import MOST_ODD, Input, Report, link
+from dissect.report.markup import link
+from dissect.report.page import MOST_ODD, Input, Report
 from dissect.stream.records import Message
 from dissect.timing.results import Row
 from tests.app.captures import CURE, FAST, HANG, write
@@ -47,7 +48,7 @@ def report_of(*captures: Path, label: str | None = None) -> Report:
     for path in captures:
         with open_capture(path) as capture:
             for dissected in dissect(read(capture)):
-                report.conversations.add(label or path.name, str(path), dissected)
+                report.add(label or path.name, str(path), dissected)
         report.inputs.append(Input(label or path.name, "read"))
     return report
 

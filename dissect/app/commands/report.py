@@ -117,7 +117,7 @@ def _capture(report: Report, name: str, label: str, progress: terminal.Progress)
             for dissected in dissect(read(capture)):
                 # Of a reversed connection the index does not say which of its programs opened it.
                 named = {} if dissected.verdict.reversed else known
-                report.conversations.add(label, name, dissected, named)
+                report.add(label, name, dissected, named)
                 count += 1
                 progress.update(f"{name}: {terminal.plural(count, 'conversation')}")
             problems = [f"at byte {one.offset:,}: {one.reason}" for one in capture.problems]
