@@ -22,6 +22,7 @@ CLIENTS = (
     "xtigervncviewer", "xtightvncviewer", "vncsnapshot", "gvncviewer", "remote-viewer-vnc", "vncdotool",
     "remote-viewer-spice", "spicy", "spicy-screenshot",
 )  # fmt: skip
+ENCRYPTED = ("-tls", "-x509", "-ssl", "-sasl")
 SERVERS = ("qemu-vnc", "qemu-spice", "xtigervnc", "xtightvnc", "x11vnc")
 
 
@@ -36,7 +37,7 @@ def test_every_client_met_every_server() -> None:
 
 def test_every_file_has_an_entry_and_every_entry_a_file() -> None:
     files = {path.name for path in PCAPS.iterdir() if path.is_file()}
-    files -= {INDEX, "README.md", "peers.toml", "drive.py"}
+    files -= {INDEX, "README.md", "peers.toml", *(name for name in files if name.endswith(".py"))}
     assert files == {entry["file"] for entry in ENTRIES}
 
 
@@ -83,11 +84,27 @@ def test_every_byte_is_accounted_for_and_nothing_is_wrong(entry: dict[str, Any])
                     at += record.size
                     # What is not decoded is the cut of a recording that was stopped, or an early prefix.
                     note = getattr(record, "note", None)
-                    if note is not None and "TLS follows, encrypted" in note:
-                        assert "-tls" in entry["file"]
+                    if note is not None and "encrypt" in note:
+                        assert any(kind in entry["file"] for kind in ENCRYPTED), record
                     elif note is not None and not note.startswith("not decoded: incomplete"):
                         assert note.endswith("of body"), record  # framed by its size, named by its number
         assert capture.problems == []
+
+
+def test_each_security_type_that_is_offered_here_was_chosen() -> None:
+    chosen = set()
+    for entry in ENTRIES:
+        if not entry["server"].startswith(("qemu-vnc", "xtigervnc", "xtightvnc", "x11vnc")):
+            continue
+        with open_capture(PCAPS / entry["file"]) as capture:
+            for found in dissect(read(capture)):
+                for record in found.records:
+                    match record.name:
+                        case "SecurityType":
+                            chosen.add(record.fields()["security_type"])
+                        case "VeNCryptSubtype":
+                            chosen.add(record.fields()["subtype"])
+    assert chosen >= {1, 2, 16, 18, 19, 20, *range(256, 265)}
 
 
 def test_a_blacklist_answer_of_a_real_server_is_no_detection() -> None:
