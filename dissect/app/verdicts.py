@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A verdict as the cells of a table."""
+"""A verdict as the cells of a table, or as a line of JSON."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import fields
+from operator import attrgetter
 
 from dissect.app.terminal import Cell
 from dissect.dissection.verdict import Detection, Verdict
@@ -32,3 +36,49 @@ def noticed(verdict: Verdict, side: Side) -> Cell:
     if seen.bytes:
         text += f", {seen.bytes:,} B"
     return Cell(text, "warn" if seen.censored else "head" if verdict.detected_first is side else "")
+
+
+class Lines:
+    """Verdicts as lines of JSON; what many of them have in common is written once.
+
+    >>> Lines().line("a.pcap", verdict) == json.dumps(verdict.to_json("a.pcap"))
+    True
+    """
+
+    MOST = 4096
+    """Kinds of lines that are remembered."""
+
+    OWN = ("conversation", "client", "server", "start_ns")
+    """What each line has of its own, the rest of it may be that of others; the first keys but for one."""
+
+    def __init__(self) -> None:
+        self._tails: dict[object, str] = {}
+        self._heads: dict[str, str] = {}
+
+    def line(self, capture: str, verdict: Verdict) -> str:
+        """The line of a verdict, as `Verdict.to_json` has it."""
+        if (
+            verdict.server_detect is not None
+            or verdict.client_detect is not None
+            or verdict.spice is not None
+        ):
+            return json.dumps(verdict.to_json(capture))  # there are hardly two alike
+        kind = _SHARED(verdict)
+        tail = self._tails.get(kind)
+        if tail is None:
+            if len(self._tails) >= self.MOST:
+                self._tails.clear()
+            found = verdict.to_json(capture)
+            for key in ("capture", *self.OWN):
+                del found[key]
+            tail = self._tails[kind] = json.dumps(found)[1:]
+        head = self._heads.get(capture)
+        if head is None:
+            head = self._heads[capture] = json.dumps({"capture": capture})[:-1]
+        return (
+            f'{head}, "conversation": {verdict.conversation}, "client": "{verdict.client}", '
+            f'"server": "{verdict.server}", "start_ns": {verdict.start_ns}, {tail}'
+        )
+
+
+_SHARED = attrgetter(*(part.name for part in fields(Verdict) if part.name not in Lines.OWN))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from heapq import heappop, heappush, nsmallest
 from operator import attrgetter
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from dissect.capture.files import Capture
 from dissect.capture.link import ACK, FIN, RST, SYN, Decoder, Segment, endpoint
@@ -171,13 +171,12 @@ class Passed:
     time_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """What one side of a conversation did that is told as a whole.
 
     head: its first bytes, those of its first segment. first_ns, last_ns: when its first and last bytes were
-    captured. sent: how many there were, sent_first: how many by the time the other side first sent any.
-    closed_ns: its FIN, None where it sent none.
+    captured; 0 where it sent none. sent: how many there were, sent_first: how many by the time the other side
+    first sent any. closed_ns, reset_ns: its FIN and its first RST; 0 where it sent none.
     """
 
     head: bytes
@@ -185,20 +184,22 @@ class Summary:
     sent: int
     last_ns: int
     sent_first: int
-    closed_ns: int | None
+    closed_ns: int
+    reset_ns: int
 
 
 @dataclass(slots=True)
 class Summed:
     """A whole conversation of which nobody wants more: the only event of it. See `swift`.
 
-    first: who sent the first byte. After a side has closed, nobody sent anything.
+    first: who sent the first byte, None where nobody did. After a side has closed, or reset, nobody sent
+    anything.
     """
 
     conversation: Conversation
     time_ns: int
     open: bool
-    first: Side
+    first: Side | None
     client: Summary
     server: Summary
 

@@ -68,7 +68,8 @@ SPOKE, BEFORE, BEFORE_NS, PASSED, PASSED_NS, ACKED = 16, 18, 20, 22, 24, 26  # p
 CLIENT, STAGE, ORDINAL, FRAME, START, ESTABLISHED, FIRST = 28, 29, 30, 31, 32, 33, 34
 ISN, FIRST_NS, SENT, SENT_BY, DATA_NS, FIN_NS, HEAD_AT, HEAD_SIZE = 35, 37, 39, 41, 43, 45, 47, 49  # pairs
 FIN_AT, FIN_FRAME, HEADS, UNTIL, SLOT = 51, 52, 53, 54, 55
-PLACES = 56  # where the records of the first packets lie in the file, and their numbers
+RESET_NS = 56  # a pair
+PLACES = 58  # where the records of the first packets lie in the file, and their numbers
 MOST_PLACES: Final = 16
 COLUMNS: Final = PLACES + 2 * MOST_PLACES
 

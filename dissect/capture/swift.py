@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -60,6 +60,25 @@ SLOTS: Final = 4096
 SLOTS_MOST: Final = 1 << 20
 """Conversations that there is ever room for (700 MB); with one more, those silent longest are given up."""
 
+TEXTS: Final = 1 << 14
+"""Addresses whose texts are remembered."""
+
+_COMMON: Final = np.array(
+    (
+        k.ORDINAL, k.FRAME, k.START, k.LAST, k.ESTABLISHED, k.HEADS, k.PACKETS, k.KEY_NETWORK, k.KEY_PORTS,
+        k.CLIENT, k.FIRST,
+    )
+)  # fmt: skip
+"""What is told of a conversation as a whole, ..."""
+
+_EACH: Final = np.array(
+    (k.HEAD_AT, k.HEAD_SIZE, k.FIRST_NS, k.SENT, k.DATA_NS, k.SENT_BY, k.FIN_NS, k.RESET_NS)
+)
+"""...and of each side, as pairs of columns: its head, then what `Summary` has in this order."""
+
+_CLOSED: Final = 6
+"""Where its FIN is among these."""
+
 
 class Swift(Bulk):
     """Reads captures into `conversations`, one after the other; each must be `Capture.readable_again`."""
@@ -91,6 +110,7 @@ class Swift(Bulk):
         self._late: list[Event] = []
         """What became known where nobody could be told at once."""
         self._most = LEAST
+        self._texts = _Texts()
 
     # -- captures
 
@@ -133,12 +153,12 @@ class Swift(Bulk):
             self.conversations.passed(latest)
         end = self.conversations.last_ns if end_ns is None else end_ns
         events: list[Event] = []
-        for slot in self._taken(k.YOUNG):
-            snap = self._slots[slot].tolist()
-            if snap[k.STAGE] == 3:
-                events.append(self._summed(snap, end, ended_by="capture"))
-            else:
-                self._wake(snap, events)
+        young = self._taken(k.YOUNG)
+        known = self._slots[young, k.STAGE] == 3
+        wholes = self._slots[young[known]]
+        events += self._wholes(wholes, [end] * len(wholes), "capture")
+        for snap in self._slots[young[~known]].tolist():
+            self._wake(snap, events)
         for connection in list(self._asleep.values()):
             self._wake(self._slots[connection.slot].tolist(), events)
         events += self.conversations.finish(end_ns)
@@ -149,17 +169,16 @@ class Swift(Bulk):
     def _wake_all(self) -> list[Event]:
         """What is young here goes on the ordinary way, for its first packets cannot be read again later."""
         events: list[Event] = []
-        for slot in self._taken(k.YOUNG):
+        for slot in self._taken(k.YOUNG).tolist():
             self._wake(self._slots[slot].tolist(), events)
             self._slots[slot, k.STATE] = k.AWAKE
         self._close()
         return events
 
-    def _taken(self, state: int) -> list[int]:
+    def _taken(self, state: int) -> Numbers:
         """The slots in this state, in the order in which their conversations began."""
         found = np.flatnonzero(self._slots[:, k.STATE] == state)
-        found = found[np.argsort(self._slots[found, k.ORDINAL], kind="stable")]
-        return [int(slot) for slot in found]
+        return found[np.argsort(self._slots[found, k.ORDINAL], kind="stable")]
 
     def _close(self) -> None:
         if self._again is not None:
@@ -248,7 +267,10 @@ class Swift(Bulk):
             conversations.networks.update(opens[:, 1].tolist())
         times = self._times[:count]
         last_ns = int(times.max())
-        todo = self._todo[: int(state[k.TODO])].tolist()
+        rows = self._todo[: int(state[k.TODO])]
+        ended = rows[rows[:, k.T_KIND] == k.DONE]
+        wholes = self._wholes(self._snaps[ended[:, k.T_SNAP]], ended[:, k.T_TIME].tolist())
+        todo = rows.tolist()
         place = -1  # the row up to which what was due has been seen to
         for row in todo:
             index, kind = row[k.T_ROW], row[k.T_KIND]
@@ -274,7 +296,7 @@ class Swift(Bulk):
             place = max(place, index - (kind == k.WAKE))
             before = len(events)
             if kind == k.DONE:
-                events.append(self._summed(self._snaps[row[k.T_SNAP]].tolist(), row[k.T_TIME]))
+                events.append(next(wholes))
             elif kind == k.WAKE:
                 self._wake(self._snaps[row[k.T_SNAP]].tolist(), events)
             elif segment is not None:
@@ -419,47 +441,53 @@ class Swift(Bulk):
                 assert other is not None
                 other.acked(snap[k.ACKED + side] - 1, snap[k.LAST])
 
-    def _summed(self, snap: list[int], now: int, *, ended_by: EndedBy = "fin") -> Summed:
-        """A conversation as a whole."""
+    def _wholes(self, snaps: Numbers, ends: Sequence[int], ended_by: EndedBy = "fin") -> Iterator[Summed]:
+        """Conversations as wholes, from what the kernel knew of each when it ended, at `ends` (ns)."""
         assert self._again is not None
-        client = snap[k.CLIENT]
-        ports, network = snap[k.KEY_PORTS], snap[k.KEY_NETWORK]
-        words = snap[k.KEY_WORDS : k.KEY_WORDS + (8 if ports >> 32 else 2)]
-        half = len(words) // 2
-        addresses = [_address(words[:half]), _address(words[half:])]
-        numbers = [ports >> 16 & 0xFFFF, ports & 0xFFFF]
-        ends = [endpoint(address, port) for address, port in zip(addresses, numbers, strict=True)]
-        conversation = Conversation(
-            index=self._index_of(snap[k.ORDINAL]),
-            client=ends[client],
-            server=ends[1 - client],
-            roles_from="syn",
-            roles_because=f"{ends[client]} sent the SYN",
-            mid_stream=False,
-            first_frame=snap[k.FRAME],
-            start_ns=snap[k.START],
-            last_ns=snap[k.LAST],
-            syn_ns=snap[k.START],
-            established_ns=snap[k.ESTABLISHED],
-            packets=snap[k.HEADS] + snap[k.PACKETS] + (snap[k.FIN_NS] != 0 or snap[k.FIN_NS + 1] != 0),
-            end_ns=now,
-            ended_by=ended_by,
-            aside=True,
-            network=network,
-        )
-        sides = [
-            Summary(
-                self._again.bytes(snap[k.HEAD_AT + side], snap[k.HEAD_SIZE + side]),
-                snap[k.FIRST_NS + side],
-                snap[k.SENT + side],
-                snap[k.DATA_NS + side],
-                snap[k.SENT_BY + side],
-                snap[k.FIN_NS + side] or None,
+        head_of, text_of, is_open = self._again.bytes, self._texts.of, ended_by != "fin"
+        clients = snaps[:, k.CLIENT]
+        for common, words, told, answered, now in zip(
+            snaps[:, _COMMON].tolist(),
+            snaps[:, k.KEY_WORDS : k.KEY_WORDS + 8].tolist(),
+            _side(snaps, clients),
+            _side(snaps, 1 - clients),
+            ends,
+            strict=True,
+        ):
+            ordinal, frame, start, last, established, heads, packets, network, ports, opener, first = common
+            lower, higher = f":{ports >> 16 & 0xFFFF}", f":{ports & 0xFFFF}"
+            if ports >> 32:
+                both = (text_of(tuple(words[:4])) + lower, text_of(tuple(words[4:])) + higher)
+            else:
+                both = (text_of(words[0]) + lower, text_of(words[1]) + higher)
+            client = both[opener]
+            closed = told[_CLOSED] != 0 or answered[_CLOSED] != 0
+            conversation = Conversation(
+                self._index_of(ordinal),
+                client,
+                both[1 - opener],
+                "syn",
+                f"{client} sent the SYN",
+                False,
+                frame,
+                start,
+                last,
+                start,
+                established,
+                heads + packets + closed,
+                end_ns=now,
+                ended_by=ended_by,
+                aside=True,
+                network=network,
             )
-            for side in (client, 1 - client)
-        ]
-        first = Side.CLIENT if snap[k.FIRST] == client else Side.SERVER
-        return Summed(conversation, now, ended_by != "fin", first, *sides)
+            yield Summed(
+                conversation,
+                now,
+                is_open,
+                Side.CLIENT if first == opener else Side.SERVER,
+                Summary(head_of(told[0], told[1]), *told[2:]),
+                Summary(head_of(answered[0], answered[1]), *answered[2:]),
+            )
 
     # -- the table
 
@@ -536,7 +564,7 @@ class Swift(Bulk):
                 snap = slots[slot].tolist()
                 if state == k.YOUNG and snap[k.STAGE] == 3:
                     conversations.given_up += 1
-                    events.append(self._summed(snap, snap[k.LAST], ended_by="limit"))
+                    events += self._wholes(slots[slot : slot + 1], [snap[k.LAST]], "limit")
                 elif state == k.YOUNG:
                     connection = self._wake(snap, events)
                     conversations.give_up(connection, snap[k.LAST], events)
@@ -581,8 +609,29 @@ def _client_of(connection: Connection) -> int:
     return side if connection.opener.side is Side.CLIENT else 1 - side
 
 
-def _address(words: list[int]) -> bytes:
-    return b"".join(word.to_bytes(4, "big") for word in words)
+class _Texts:
+    """Addresses as `endpoint` writes them, without the port; each is written once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int | tuple[int, ...], str] = {}
+
+    def of(self, address: int | tuple[int, ...]) -> str:
+        """An address of IPv4 as one word of 32 bits, of IPv6 as four."""
+        text = self._known.get(address)
+        if text is None:
+            words = (address,) if isinstance(address, int) else address
+            packed = b"".join(word.to_bytes(4, "big") for word in words)
+            text = endpoint(packed, 0).removesuffix(":0")
+            if len(self._known) >= TEXTS:
+                self._known.clear()
+            self._known[address] = text
+        return text
+
+
+def _side(snaps: Numbers, sides: Numbers) -> list[list[int]]:
+    """Of each conversation the columns `_EACH` of one of its sides."""
+    found: list[list[int]] = snaps[np.arange(len(snaps))[:, None], _EACH + sides[:, None]].tolist()
+    return found
 
 
 def _packed(key: Key) -> tuple[list[int], int]:

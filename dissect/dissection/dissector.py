@@ -27,7 +27,7 @@ from dissect.capture.conversations import (
     Summed,
 )
 from dissect.dissection.opaque import OpaqueStream
-from dissect.dissection.recognise import ENOUGH, TITLES, recognise
+from dissect.dissection.recognise import ENOUGH, TITLES, recognise, recognise_foreign
 from dissect.dissection.spice_links import SpiceLink, known, link_of
 from dissect.rfb import messages as rfb_messages
 from dissect.rfb.seek import JOIN_CLIENT, Joined, hopeful, join
@@ -193,13 +193,16 @@ class Dissector:
         self.first_speaker = event.first
         for side, told in ((Side.CLIENT, event.client), (Side.SERVER, event.server)):
             facts = self.facts[side]
-            facts.first_ns, facts.sent, facts.closed_ns = told.first_ns, told.sent, told.closed_ns
+            facts.closed_ns, facts.reset_ns = told.closed_ns or None, told.reset_ns or None
+            if not told.sent:
+                continue
+            facts.first_ns, facts.sent = told.first_ns, told.sent
             if told.sent_first:
                 facts.marks.append((told.first_ns, told.sent_first))
             facts.marks.append((told.last_ns, told.sent))
             self._heads[side] += told.head
-            self._answers[side] = recognise(told.head)
-        self._name(ended=False)
+            self._answers[side] = recognise_foreign(told.head)
+        self._name(ended=True)
         self.end_ns, self.open = event.time_ns, event.open
         return self
 
@@ -517,14 +520,11 @@ class Dissector:
         return self._seen(stream.gap(side, event.size, event.time_ns))
 
     def _errors_by_head(self) -> None:
-        """An error reply in a protocol that is only named: a TLS alert, an HTTP status of 400 or more."""
         for captured, head in self._heads.items():
             facts = self._facts_of(captured)
-            if facts.spoke == "tls" and head[:1] == b"\x15":
-                facts.error_ns, facts.error = facts.first_ns, "a TLS alert"
-            elif facts.spoke == "http" and head[:7] == b"HTTP/1." and bytes(head[9:10]) in (b"4", b"5"):
-                status = bytes(head[9:12]).decode("ascii", "replace")
-                facts.error_ns, facts.error = facts.first_ns, f"HTTP status {status}"
+            error = error_by_head(facts.spoke, head)
+            if error is not None:
+                facts.error_ns, facts.error = facts.first_ns, error
 
     def _seen(self, records: list[Record]) -> list[Record]:
         for record in records:
@@ -555,3 +555,12 @@ class Dissector:
                     facts.error = f'"{reason}"'
             case _:
                 pass
+
+
+def error_by_head(spoke: str, head: bytes | bytearray) -> str | None:
+    """An error reply in a protocol that is only named: a TLS alert, an HTTP status of 400 or more."""
+    if spoke == "tls" and head[:1] == b"\x15":
+        return "a TLS alert"
+    if spoke == "http" and head[:7] == b"HTTP/1." and bytes(head[9:10]) in (b"4", b"5"):
+        return f"HTTP status {bytes(head[9:12]).decode('ascii', 'replace')}"
+    return None

@@ -23,6 +23,7 @@ from dissect.dissection.dissector import Dissector
 from dissect.dissection.order import Order, chronological
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict, judge
+from dissect.dissection.wholes import Wholes
 from dissect.stream.records import Record
 from dissect.stream.side import Side
 
@@ -88,31 +89,30 @@ def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told |
     return _read(events, True, only, in_turn=True)
 
 
-def _whole(event: Summed) -> Dissected:
-    """The answer for a conversation that was told at once."""
-    dissector = Dissector.of_whole(event)
-    closed = ((Side.CLIENT, event.client.closed_ns), (Side.SERVER, event.server.closed_ns))
-    return Dissected(
-        event.conversation,
-        judge(dissector),
-        endings=[Ending(side, "close", ns) for side, ns in closed if ns is not None],
-        established_ns=dissector.established_ns,
-        end_ns=event.time_ns,
-        open=event.open,
-    )
+def _endings(event: Summed) -> list[Ending]:
+    """How the sides of a conversation that was told at once left."""
+    found = []
+    for side, told in ((Side.CLIENT, event.client), (Side.SERVER, event.server)):
+        if told.closed_ns:
+            found.append(Ending(side, "close", told.closed_ns))
+        if told.reset_ns:
+            found.append(Ending(side, "reset", told.reset_ns))
+    return found
 
 
 def _read(
     events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool
 ) -> Iterator[Told | Dissected]:
     live: dict[Conversation, tuple[Dissector, Dissected, Order]] = {}
+    wholes = Wholes()
     for event in events:
         conversation = event.conversation
         if only is not None and conversation.index != only:
             conversation.aside = True
             continue
         if isinstance(event, Summed):
-            yield _whole(event)
+            ended = conversation.established_ns, event.time_ns, event.open
+            yield Dissected(conversation, wholes(event), [], _endings(event), *ended)
             continue
         if isinstance(event, Opened):
             dissector = Dissector(conversation)

@@ -6,7 +6,7 @@ Only the first bytes of a side are looked at, so `data` must begin where the sid
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from dissect.rfb.session import recognise as recognise_rfb
 from dissect.spice.session import recognise as recognise_spice
@@ -23,7 +23,7 @@ from dissect.stream.recognition import (
     Yes,
     magic,
 )
-from dissect.stream.text import quoted
+from dissect.stream.text import QUOTED, quoted
 
 ENOUGH = HEAD
 """Bytes after which no recogniser asks for more."""
@@ -109,6 +109,7 @@ def _possible(byte: int) -> dict[str, Recogniser]:
     }
 
 
+@cache
 def _first_byte(byte: int) -> int:
     maybe = set(_possible(byte))
     if not maybe:
@@ -117,6 +118,25 @@ def _first_byte(byte: int) -> int:
         return BY_LINES
     # TLS is named by five bytes, SSH by four.
     return BY_FIVE if maybe <= {"tls", "ssh"} else NOT_HERE
+
+
+def recognise_foreign(head: bytes) -> Recognition:
+    """`recognise` for the first bytes of a side that the table of `first_bytes` says enough of.
+
+    The same answer, mostly from memory: it rests on the first five bytes, or on as many as are quoted.
+    """
+    if head and _first_byte(head[0]) == BY_FIVE:
+        answer = _by_beginning(head[:5])
+        if isinstance(answer, Yes):
+            return answer
+    if head and _first_byte(head[0]) in (AT_ONCE, BY_FIVE):
+        return _by_beginning(head[: QUOTED + 1])
+    return recognise(head)
+
+
+@lru_cache(4096)
+def _by_beginning(head: bytes) -> Recognition:
+    return recognise(head)
 
 
 def recognise(data: bytes, *, ended: bool = False) -> Recognition:

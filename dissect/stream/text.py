@@ -56,7 +56,11 @@ def _escape(character: str) -> str:
     return f"\\U{number:08x}"
 
 
-def quoted(data: bytes, most: int = 12) -> str:
+QUOTED = 12
+"""Bytes of which `quoted` shows no more."""
+
+
+def quoted(data: bytes, most: int = QUOTED) -> str:
     """The first bytes of something, for a sentence: as text where all are printable ASCII, else as hex."""
     head = bytes(data[:most])
     more = "…" if len(data) > most else ""

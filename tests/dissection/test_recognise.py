@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from dissect.dissection.recognise import PROTOCOLS, recognise
+from dissect.dissection.recognise import PROTOCOLS, recognise, recognise_foreign
 from dissect.stream.recognition import No, NotYet, Yes
 
 SAMPLES = {
@@ -78,3 +78,21 @@ def test_a_long_head_without_an_end_is_http_all_the_same() -> None:
     answer = recognise(b"GET /" + b"x" * 5000)
     assert isinstance(answer, Yes)
     assert answer.protocol == "http"
+
+
+def test_foreign_heads_are_recognised_from_memory_as_by_looking() -> None:
+    heads = [
+        b"\x16\x03\x01\x02\x00 as TLS begins",
+        b"\x16\x03\x01\xff\xff which no TLS is",
+        b"\x15\x03\x03\x00\x02\x02",
+        b"SSH-2.0-x\r\n",
+        b"SSHH is none",
+        b"*1\r\n$4\r\nPING\r\n",
+        b"0123456789ab",
+        b"0123456789abc",
+        b"0123456789abd",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"",
+    ]
+    for head in heads * 2:
+        assert recognise_foreign(head) == recognise(head)

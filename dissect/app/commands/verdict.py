@@ -15,7 +15,7 @@ from dissect.app import extract, terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
-from dissect.app.verdicts import noticed, outcome, spoke
+from dissect.app.verdicts import Lines, noticed, outcome, spoke
 from dissect.capture.notes import name_of, named
 from dissect.dissection.spice_links import tie
 from dissect.dissection.verdict import Verdict
@@ -82,6 +82,7 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
     at_once = not _is_file(sys.stdout)
     partial = 0
+    lines = Lines()
     for name, dissected in captures:
         verdict = dissected.verdict
         if not wanted(verdict):
@@ -91,13 +92,12 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
         unfinished = captures.interrupted and dissected.open
         partial += unfinished
         if args.json:
-            found = verdict.to_json(name)
-            for side, end in ((Side.CLIENT, verdict.client), (Side.SERVER, verdict.server)):
-                if (called := name_of(end, captures.names.get(name, {}))) is not None:
-                    found[f"{side}_name"] = called
-            if unfinished:
-                found["partial"] = True
-            print(json.dumps(found), flush=at_once)
+            names = captures.names.get(name)
+            if names or unfinished:
+                line = _line(name, verdict, names or {}, unfinished=unfinished)
+            else:
+                line = lines.line(name, verdict)
+            print(line, flush=at_once)
         else:
             rows.append((name, verdict))
     if not args.json:
@@ -110,6 +110,17 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
         )
         return INTERRUPTED
     return 0
+
+
+def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: bool) -> str:
+    """A line of JSON that says more than the verdict."""
+    found = verdict.to_json(name)
+    for side, end in ((Side.CLIENT, verdict.client), (Side.SERVER, verdict.server)):
+        if (called := name_of(end, names)) is not None:
+            found[f"{side}_name"] = called
+    if unfinished:
+        found["partial"] = True
+    return json.dumps(found)
 
 
 def _is_file(stream: TextIO) -> bool:
