@@ -1,41 +1,44 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is read of a VNC session of which one segment is lost: each segment in turn, of every recording.
+"""What is read of a session of which one segment is lost: each segment in turn, of every recording.
 
-Printed for each recording: how many segments there are, which share of the messages that the lost segment did
-not touch is read as in the undamaged session, and how many were read that are not in it ("invented").
+Of a SPICE session that is each of its connections by itself. Printed for each recording: how many segments
+there are, which share of the messages that the lost segment did not touch is read as in the undamaged
+session, and how many were read that are not in it ("invented").
 
 With --start the capture begins at each segment of the normal phase in turn instead: how many of those
 sessions are recognised as RFB, and the same shares.
 
-    python tests/benchmarks/damage.py [--step N] [--start] [RECORDING...]
+    python -m tests.benchmarks.damage [--protocol spice] [--step N] [--start] [RECORDING...]
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dissect.capture import Bytes, Conversation, Ended, Event, Opened, open_capture, read
+from dissect.capture import Bytes, Conversation, Ended, Opened, open_capture, read
 from dissect.dissection.dissector import Dissector
 from dissect.rfb.session import RfbSession
+from dissect.spice.session import SpiceSession
 from dissect.stream import Side
 from dissect.stream.records import Message, Record, Violation
+from dissect.stream.session import Session
 
 PCAPS = Path(__file__).resolve().parent.parent.parent / "pcaps"
 
 Segment = tuple[Side, bytes]
+SESSIONS: dict[str, type[Session]] = {"rfb": RfbSession, "spice": SpiceSession}
 
 
-def segments(path: Path) -> list[Segment]:
-    """The segments of the first conversation of a recording, as they came."""
+def conversations(path: Path) -> list[list[Segment]]:
+    """The segments of each conversation of a recording, as they came."""
+    found: dict[int, list[Segment]] = {}
     with open_capture(path) as capture:
-        return [(event.side, event.data) for event in _first(read(capture)) if isinstance(event, Bytes)]
-
-
-def _first(events: Iterator[Event]) -> Iterator[Event]:
-    return (event for event in events if event.conversation.index == 0)
+        for event in read(capture):
+            if isinstance(event, Bytes):
+                found.setdefault(event.conversation.index, []).append((event.side, event.data))
+    return list(found.values())
 
 
 def cut(whole: list[Segment], size: int = 1460) -> list[Segment]:
@@ -64,8 +67,9 @@ def messages(records: list[Record]) -> dict[Key, bytes]:
     }
 
 
-def play(said: list[Segment], lost: int | None = None) -> list[Record]:
-    session, records = RfbSession(), []
+def play(made: type[Session], said: list[Segment], lost: int | None = None) -> list[Record]:
+    session = made()
+    records: list[Record] = []
     for index, (side, data) in enumerate(said):
         if index == lost:
             records += session.gap(side, len(data), index)
@@ -76,7 +80,7 @@ def play(said: list[Segment], lost: int | None = None) -> list[Record]:
     return records
 
 
-def damage(said: list[Segment], lost: int, whole: dict[Key, bytes]) -> Damage:
+def damage(made: type[Session], said: list[Segment], lost: int, whole: dict[Key, bytes]) -> Damage:
     side, data = said[lost]
     begin = sum(len(other) for other_side, other in said[:lost] if other_side is side)
     end = begin + len(data)
@@ -85,7 +89,7 @@ def damage(said: list[Segment], lost: int, whole: dict[Key, bytes]) -> Damage:
         for key, raw in whole.items()
         if key[0] is not side or key[1] + key[2] <= begin or key[1] >= end
     }
-    records = play(said, lost)
+    records = play(made, said, lost)
     found = messages(records)
     recovered = sum(found.get(key) == raw for key, raw in remaining.items())
     invented = sum(whole.get(key) != raw for key, raw in found.items())
@@ -113,9 +117,9 @@ def start(said: list[Segment], first: int, whole: dict[Key, bytes]) -> tuple[boo
     return dissector.rfb is not None, Damage(len(remaining), recovered, invented, violations)
 
 
-def normal_phase(said: list[Segment]) -> int:
+def normal_phase(made: type[Session], said: list[Segment]) -> int:
     """The number of the first segment after the handshake, which cannot be done without."""
-    session = RfbSession()
+    session = made()
     for index, (side, data) in enumerate(said):
         if session.state == "messages":
             return index
@@ -125,28 +129,36 @@ def normal_phase(said: list[Segment]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("recordings", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng")))
+    parser.add_argument("recordings", nargs="*", type=Path, default=sorted(PCAPS.glob("*.pcapng*")))
+    parser.add_argument("--protocol", choices=SESSIONS, default="rfb", help="default: %(default)s")
     parser.add_argument("--step", type=int, default=1, help="lose only every so manieth segment")
-    parser.add_argument("--start", action="store_true", help="begin at every segment instead of losing it")
+    parser.add_argument(
+        "--start", action="store_true", help="begin at every segment instead of losing it (RFB)"
+    )
     options = parser.parse_args()
+    made = SESSIONS[options.protocol]
     total = Damage(0, 0, 0, 0)
     known = count = 0
     print(f"{'recording':45} {'segments':>8} {'recovered':>10} {'invented':>9} {'violations':>10}")
     for path in options.recordings:
-        said = cut(segments(path))
-        records = play(said)
-        begin = normal_phase(said)
-        if begin >= len(said) or any(isinstance(one, Violation) for one in records):
+        found: list[Damage] = []
+        for conversation in conversations(path):
+            said = cut(conversation)
+            records = play(made, said)
+            begin = normal_phase(made, said)
+            if begin >= len(said) or any(isinstance(one, Violation) for one in records):
+                continue
+            places = range(begin, len(said), options.step)
+            if options.start:
+                started = [start(said, first, messages(records)) for first in places]
+                known, found = known + sum(one for one, _ in started), [*found, *(one for _, one in started)]
+                count += len(started)
+            else:
+                found += [damage(made, said, lost, messages(records)) for lost in places]
+        if not found:
             continue
-        places = range(begin, len(said), options.step)
-        if options.start:
-            started = [start(said, first, messages(records)) for first in places]
-            known, found = known + sum(one for one, _ in started), [one for _, one in started]
-            count += len(started)
-        else:
-            found = [damage(said, lost, messages(records)) for lost in places]
         parts = [sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)]
-        print(f"{path.stem:45} {len(found):8} {parts[1] / max(1, parts[0]):10.1%} {parts[2]:9} {parts[3]:10}")
+        print(f"{path.name:45} {len(found):8} {parts[1] / max(1, parts[0]):10.1%} {parts[2]:9} {parts[3]:10}")
         for name, value in zip(vars(total), parts, strict=True):
             setattr(total, name, getattr(total, name) + value)
     share = total.recovered / max(1, total.remaining)

@@ -10,7 +10,7 @@ import pytest
 from dissect.rfb import messages as m
 from dissect.rfb.session import RfbSession
 from dissect.stream.session import LocalProtocolError
-from tests.benchmarks.damage import PCAPS, Damage, cut, damage, messages, normal_phase, play, segments
+from tests.benchmarks.damage import PCAPS, Damage, conversations, cut, damage, messages, normal_phase, play
 from tests.rfb.examples import FORMAT_16, SERVER_INIT, rect, u16, u32, update
 from tests.rfb.test_messages import started
 from tests.stream.talk import CLIENT, SERVER, Talk
@@ -172,9 +172,10 @@ RECORDINGS = [
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_lost_segment_of_a_real_session(name: str) -> None:
     """Any segment of the normal phase: most of the rest is read, and nothing that was not said."""
-    said = cut(segments(PCAPS / f"{name}.pcapng"))
-    whole = messages(play(said))
-    found = [damage(said, lost, whole) for lost in range(normal_phase(said), len(said))]
+    said = cut(conversations(PCAPS / f"{name}.pcapng")[0])
+    whole = messages(play(RfbSession, said))
+    places = range(normal_phase(RfbSession, said), len(said))
+    found = [damage(RfbSession, said, lost, whole) for lost in places]
     total = Damage(*(sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)))
     assert (total.invented, total.violations) == (0, 0)
     assert total.recovered / total.remaining > 0.8

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dissect.spice import seek
 from dissect.spice.session import SpiceSession
+from tests.benchmarks.damage import PCAPS, Damage, conversations, cut, damage, messages, normal_phase, play
 from tests.spice.examples import INIT, data, linked, u32, u64, words
 from tests.spice.test_link import after
 from tests.stream.properties import hold, recut
@@ -110,3 +111,19 @@ def test_what_is_kept_has_a_limit() -> None:
 def test_the_pieces_change_nothing(draw: st.DataObject, before: bytes, lost: int, mini: bool) -> None:
     events: list[Event] = [*linked(mini=mini), (SERVER, lost), (SERVER, before + row(mini=mini) + before)]
     hold(SpiceSession, events, draw.draw(recut(events)))
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("spicy--xspice-glz.pcapng.xz", 31), ("spicy--qemu-spice-devices.pcapng", 13)]
+)
+def test_a_lost_segment_of_a_real_session(name: str, step: int) -> None:
+    """Any segment behind the link: nearly all of the rest is read, and nothing that was not said."""
+    found = []
+    for conversation in conversations(PCAPS / name):
+        said = cut(conversation)
+        whole = messages(play(SpiceSession, said))
+        for lost in range(normal_phase(SpiceSession, said), len(said), step):
+            found.append(damage(SpiceSession, said, lost, whole))
+    total = Damage(*(sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)))
+    assert (total.invented, total.violations) == (0, 0)
+    assert total.recovered / total.remaining > 0.98
