@@ -118,12 +118,12 @@ def test_the_pieces_change_nothing(draw: st.DataObject, before: bytes, lost: int
 )
 def test_a_lost_segment_of_a_real_session(name: str, step: int) -> None:
     """Any segment behind the link: nearly all of the rest is read, and nothing that was not said."""
-    found = []
+    found: list[Damage] = []
     for conversation in conversations(PCAPS / name):
         said = cut(conversation)
         whole = messages(play(SpiceSession, said))
-        for lost in range(normal_phase(SpiceSession, said), len(said), step):
-            found.append(damage(SpiceSession, said, lost, whole))
+        places = range(normal_phase(SpiceSession, said), len(said), step)
+        found += [damage(SpiceSession, said, lost, whole) for lost in places]
     total = Damage(*(sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)))
     assert (total.invented, total.violations) == (0, 0)
     assert total.recovered / total.remaining > 0.98
