@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +63,10 @@ def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
 def add_choice_arguments(parser: ArgumentParser) -> None:
     """Options that choose conversations, as `Wanted` takes them."""
     parser.add_argument(
-        "--host", action="append", metavar="ADDRESS", help="only conversations of this address (repeatable)"
+        "--host",
+        action="append",
+        metavar="ADDRESS",
+        help="only conversations of this address, or name that the capture has for one (repeatable)",
     )
     parser.add_argument(
         "--port",
@@ -125,27 +128,30 @@ class Wanted:
     ports: Sequence[int] | None = None
     verdicts: Sequence[str] | None = None
 
-    def __call__(self, verdict: Verdict) -> bool:
+    def __call__(self, verdict: Verdict, names: Mapping[str, str] | None = None) -> bool:
+        """Whether this one is; names: of addresses, as the capture has them."""
         if self.hosts is None and self.ports is None:
             return self.verdicts is None or verdict.verdict in self.verdicts
         ends = [end.rpartition(":") for end in (verdict.client, verdict.server)]
-        addresses = {address.strip("[]") for address, _, _ in ends}
+        hosts = {address.strip("[]") for address, _, _ in ends}
+        if names:
+            hosts |= {names[address].lower() for address in hosts if address in names}
         ports = {int(port) for _, _, port in ends}
         return (
-            (self.hosts is None or any(_plain(host) in addresses for host in self.hosts))
+            (self.hosts is None or any(_plain(host) in hosts for host in self.hosts))
             and (self.ports is None or not ports.isdisjoint(self.ports))
             and (self.verdicts is None or verdict.verdict in self.verdicts)
         )
 
 
 def _plain(host: str) -> str:
-    """An address as conversations have it; a host name stays one, and matches nothing."""
+    """An address as conversations have it; what is none may be a name. Nobody is asked for its address."""
     from ipaddress import ip_address
 
     try:
         return str(ip_address(host.strip("[]")))
     except ValueError:
-        return host
+        return host.lower()
 
 
 class Captures:
@@ -190,6 +196,8 @@ class Captures:
         """What else the latest capture holds beside its packets."""
         self.tick: Callable[[], None] | None = None
         """Called often while reading, where it is set."""
+        self.found = 0
+        """Conversations of the captures that are done."""
         self.consumed = self.frame = self.count = 0
         """How far this is: bytes, frames of this capture, conversations."""
         self._jobs = jobs
@@ -205,7 +213,6 @@ class Captures:
         self._interruptible = interruptible
         self._open: Capture | None = None
         self._failure: terminal.Unusable | None = None
-        self._found = 0
         self._opened: dict[int, str] = {}
         self._unused: list[tuple[str, str, int]] = []  # capture, frames it did not use, bytes read of it
 
@@ -221,7 +228,7 @@ class Captures:
                 else:
                     yield from self._group(group, progress)
         if self._failure is not None:
-            if not self._found and not self.interrupted and self._share[1] == 1:
+            if not self.found and not self.interrupted and self._share[1] == 1:
                 raise self._failure
             self._say(None)
 
@@ -249,10 +256,10 @@ class Captures:
             progress.clear()
             in_these += 1
             yield name, dissected
-        self._found += in_these
+        self.found += in_these
         if not in_these:
             where = "this capture" if len(names) == 1 else "these captures"
-            self._say(terminal.Unusable(f"no TCP conversation in {where}", source=names[0]))
+            self._say(terminal.Unusable(f"no TCP conversation in {where}{self._filtered()}", source=names[0]))
 
     def _group(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
         """Captures that are one."""
@@ -268,17 +275,24 @@ class Captures:
             progress.clear()
             in_these += 1
             yield self._opened.pop(dissected.conversation.index), dissected
-        self._found += in_these
+        self.found += in_these
         unused, self._unused = self._unused, []
         if not in_these and readable and self._share[1] == 1:
             missing = "no TCP conversation" if self._only is None else f"no conversation {self._only}"
             where = "this capture" if len(names) == 1 else "these captures"
             why = "".join(f" ({reason})" for _, reason, _ in unused)
             offset = unused[0][2] if unused else None
-            self._say(terminal.Unusable(f"{missing} in {where}{why}", source=readable[0], offset=offset))
+            reason = f"{missing} in {where}{self._filtered()}{why}"
+            self._say(terminal.Unusable(reason, source=readable[0], offset=offset))
             return
         for name, reason, _ in unused:
             terminal.complain(reason, source=name)
+
+    def _filtered(self) -> str:
+        """What to say of a filter where nothing was found."""
+        if self._keep is None:
+            return ""
+        return ' that --filter lets through (as in tcpdump, frames with VLAN tags match behind "vlan" only)'
 
     def _watching(self, watch: Watch, progress: terminal.Progress) -> Tell:
         def tell(conversation: Conversation, link: SpiceLink | None, record: Record) -> None:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from dissect.app.bpf import compile_filter
 from dissect.app.terminal import Unusable
-from dissect.capture import Frame, synthesise
+from dissect.capture import Frame, open_capture, synthesise
+from tests.capture.build import pcap
 
 TCP = synthesise("10.0.0.1", 1111, "10.0.0.2", 2222, 1, 1, 2)
 
@@ -28,6 +32,33 @@ def test_each_link_type(linktype: int, head: bytes) -> None:
     assert compile_filter("tcp[tcpflags] & tcp-syn != 0")(one)
     assert not compile_filter("udp or port 80")(one)
     assert not compile_filter("host 10.0.0.3")(one)
+
+
+TAGGED = bytes(12) + b"\x81\x00\x00\x05\x08\x00" + TCP
+LABELLED = bytes(12) + b"\x88\x47\x00\x01\x01\x40" + TCP
+EXPRESSIONS = [
+    "tcp",
+    "tcp port 2222",
+    "vlan 5 and tcp port 2222",
+    "vlan 6",
+    "mpls and tcp",
+    "greater 59",
+    "ip",
+]
+
+
+@pytest.mark.program("tcpdump")
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_what_tcpdump_takes_of_the_same_file(expression: str, tmp_path: Path) -> None:
+    """Tagged packets too, which most expressions do not match; and what a snaplen has cut."""
+    path = tmp_path / "x.pcap"
+    packets = [bytes(12) + b"\x08\x00" + TCP, TAGGED, LABELLED, bytes(12) + b"\x08\x00" + TCP + bytes(40)]
+    path.write_bytes(pcap([(1, one) for one in packets], linktype=1, snaplen=56))
+    done = subprocess.run(["tcpdump", "-r", path, "-w", "-", expression], capture_output=True, check=True)
+    theirs = [one.data for one in open_capture(io.BytesIO(done.stdout), "x")]
+    matches = compile_filter(expression)
+    with open_capture(path) as capture:
+        assert [one.data for one in capture if matches(one)] == theirs
 
 
 def test_what_is_no_filter() -> None:

@@ -91,7 +91,8 @@ def test_selections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["conversation"] for row in rows(capsys, path, "--port", "40001")] == [1]
     assert len(rows(capsys, path, "--port", "5900", "--verdict", "wrong-protocol")) == 2
     assert len(rows(capsys, path, "--host", "127.0.0.1")) == 3
-    assert rows(capsys, path, "--host", "10.9.9.9") == []
+    assert app.main(["verdict", "--json", path, "--host", "10.9.9.9"]) == app.PASS
+    assert capsys.readouterr() == ("", "firstbyte: none of 3 conversations is asked for\n")
     assert app.main(["verdict", path, "--port", "http"]) == app.UNUSABLE
     assert "'http' is no port number" in capsys.readouterr().err
 
@@ -102,6 +103,9 @@ def test_addresses_are_compared_as_addresses() -> None:
     assert not Wanted(hosts=["127.0.0.2", "somewhere"])(verdict)
     assert Wanted(hosts=["127.0.0.2", "127.0.0.1"], ports=[40000], verdicts=["wrong-protocol"])(verdict)
     assert not Wanted(ports=[1])(verdict)
+    names = {"127.0.0.1": "VM7.example"}
+    assert Wanted(hosts=["vm7.Example"])(verdict, names)
+    assert not Wanted(hosts=["vm7"])(verdict, names)
 
 
 def test_a_filter_of_tcpdump(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,6 +117,8 @@ def test_a_filter_of_tcpdump(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert out == ""
     assert err.startswith("firstbyte: --filter 'tcp port nonsense': ")
     assert err.count("\n") == 1
+    assert app.main(["verdict", path, "--filter", "udp"]) == app.UNUSABLE
+    assert "no TCP conversation in this capture that --filter lets through" in capsys.readouterr().err
 
 
 def test_progress_goes_to_a_terminal_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,7 @@ def _find(source: BinaryIO, args: Namespace) -> _Found:
                 trail = places.take(dissected.conversation)
                 progress.update(f"{args.capture}: {terminal.plural(found.conversations, 'conversation')}")
                 if args.conversation not in (None, dissected.verdict.conversation) or not wanted(
-                    dissected.verdict
+                    dissected.verdict, capture.notes.names
                 ):
                     continue
                 found.chosen += 1

@@ -81,12 +81,13 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     rows: list[tuple[str, Verdict]] = []
     # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
     at_once = not _is_file(sys.stdout)
-    partial = 0
+    partial = shown = 0
     lines = Lines()
     for name, dissected in captures:
         verdict = dissected.verdict
-        if not wanted(verdict):
+        if not wanted(verdict, captures.names.get(name)):
             continue
+        shown += 1
         if chosen is not None:
             chosen.add(name, dissected.conversation)
         unfinished = captures.interrupted and dissected.open
@@ -103,6 +104,8 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     if not args.json:
         _table(rows, captures.names, when=args.when)
     sys.stdout.flush()
+    if captures.found and not shown:
+        terminal.complain(f"none of {terminal.plural(captures.found, 'conversation')} is asked for")
     if captures.interrupted:
         terminal.complain(
             "interrupted: this is what was found so far; "
