@@ -26,15 +26,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scapy.fields import (
-    ConditionalField,
-    FieldLenField,
-    FieldListField,
-    PacketField,
-    PacketListField,
-    StrField,
-)
-
 import dissect.firstbyte as api
 from dissect.app import main as app
 from dissect.app.commands import schema as schemas
@@ -44,6 +35,14 @@ from dissect.spice import constants as spice_constants
 from dissect.spice.channels.base import BODIES, body
 from dissect.spice.fields import FLAGS, PointedField, PointerField
 from dissect.stream import layout
+from dissect.stream.fields import (
+    ConditionalField,
+    FieldLenField,
+    FieldListField,
+    PacketField,
+    PacketListField,
+    StrField,
+)
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.side import Side
 from dissect.stream.text import plural
@@ -276,7 +275,10 @@ def rfb() -> Pages:
         "security": [],
         "client": [],
         "server": [],
+        "rectangles": [],
+        "files": [],
     }
+    own_page = {"security": "security", "contents": "rectangles", "tightfiles": "files"}
     nested: list[type[ProtocolPacket]] = []
     for cls in classes_of(modules):
         if cls in numbers:
@@ -284,7 +286,7 @@ def rfb() -> Pages:
         elif cls in inner:
             nested.append(cls)
         else:
-            groups["security" if cls.__module__.endswith("security") else "handshake"].append(cls)
+            groups[own_page.get(cls.__module__.rpartition(".")[2], "handshake")].append(cls)
     titles = {
         "handshake": (
             "Handshake",
@@ -296,6 +298,14 @@ def rfb() -> Pages:
         ),
         "client": ("From the client", "The normal phase; the message type is the first byte."),
         "server": ("From the server", "The normal phase; the message type is the first byte."),
+        "rectangles": (
+            "Rectangles of an update",
+            "The fixed fields with which the data of an encoding begin, after the rectangle's header.",
+        ),
+        "files": (
+            "TightVNC's file transfers",
+            "They exist only where a Tight ServerInit announces them: message types 130 to 136 and 252.",
+        ),
     }
     found = {}
     for key, (title, said) in titles.items():

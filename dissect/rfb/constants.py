@@ -59,6 +59,9 @@ SECURITY_TYPES: Mapping[int, str] = {
 }
 """rfbproto.rst, "Security"; 104, 105, 112, 114 to 118: UltraVNC rfbproto.h; 36: offered by macOS."""
 
+LEGACY_MS_LOGON = 0xFFFFFFFA
+"""What UltraVNC's servers of 3.3 say, in a U32, where they want MS-Logon II. UltraVNC rfbproto.h."""
+
 VENCRYPT_SUBTYPES: Mapping[int, str] = {
     256: "Plain",
     257: "TLSNone",

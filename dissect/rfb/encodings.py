@@ -525,6 +525,15 @@ def _width_bytes(walk: Walk, rect: Rectangle, form: Format) -> Step:
     yield from walk.take(rect.width)
 
 
+def _text(walk: Walk) -> Generator[Want, None, tuple[int, int]]:
+    """A U32 length and text: where it begins, and its length."""
+    length = yield from walk.number(4)
+    if length > messages.TEXT_LIMIT:
+        walk.wrong(f"a text of {length} bytes is over the limit of {messages.TEXT_LIMIT}", 4)
+    start = yield from walk.take(length)
+    return start, length
+
+
 def _desktop_name(walk: Walk, rect: Rectangle, form: Format) -> Step:
     """DesktopName, or UltraVNC's ExtViewSize, which has the same number and no data.
 
@@ -533,10 +542,23 @@ def _desktop_name(walk: Walk, rect: Rectangle, form: Format) -> Step:
     if rect.width and rect.height:
         yield from walk.take(0)
         return
-    length = yield from walk.number(4)
-    start = yield from walk.take(length)
+    start, length = yield from _text(walk)
     if walk.see:
         walk.see("name", start, length)
+
+
+def _client_redirect(walk: Walk, rect: Rectangle, form: Format) -> Step:
+    """A port, a host and the subject of its certificate: `contents.ClientRedirect`."""
+    yield from walk.take(2)
+    yield from _text(walk)
+    yield from _text(walk)
+
+
+def _solid(walk: Walk, rect: Rectangle, form: Format) -> Step:
+    """UltraVNC's SolidColor: one PIXEL."""
+    start = yield from walk.take(form.pixel)
+    if walk.see:
+        walk.see("solid", start)
 
 
 RAW, COPY_RECT, ZLIB, TIGHT, ZRLE, ULTRA, TRLE = 0, 1, 6, 7, 16, 9, 15
@@ -547,6 +569,13 @@ DESKTOP_SIZE = -223
 LAST_RECT = -224
 EXTENDED_DESKTOP_SIZE = -308
 DESKTOP_NAME = -307
+X_CURSOR = -240
+SUPPORTED_ENCODINGS = 0xFFFE0002 - (1 << 32)
+SERVER_IDENTITY = 0xFFFE0003 - (1 << 32)
+CACHE = 0xFFFF0000 - (1 << 32)
+"""The first of UltraVNC's older encodings, which rely on what the viewer keeps: Cache, CacheEnable, XOR zlib,
+XORMonoRect zlib, XORMultiColor zlib, SolidColor, XOREnable, CacheZip, SolMonoZip, UltraZip."""
+SOLID_COLOR = CACHE + 5
 POINTER_POS = -232
 """Where TightVNC and libvncserver have PointerPos; the registry has it at -225. x, y are the position."""
 DISPLAY_MODE_CHANGE = 0x574D5669
@@ -580,7 +609,7 @@ WALKERS: Mapping[int, Walker] = {
     -225: _nothing,
     POINTER_POS: _nothing,
     -239: _cursor,
-    -240: _x_cursor,
+    X_CURSOR: _x_cursor,
     -257: _nothing,
     -258: _nothing,
     -259: _nothing,
@@ -588,6 +617,7 @@ WALKERS: Mapping[int, Walker] = {
     -261: _bytes(1),
     DESKTOP_NAME: _desktop_name,
     EXTENDED_DESKTOP_SIZE: _extended_desktop_size,
+    -311: _client_redirect,
     -314: _cursor_with_alpha,
     EXTENDED_MOUSE_BUTTONS: _nothing,
     0x574D5664: _vmware_cursor,
@@ -599,10 +629,14 @@ WALKERS: Mapping[int, Walker] = {
     0x574D566A: _bytes(2),
     0xFFFE0000 - (1 << 32): _nothing,
     0xFFFE0001 - (1 << 32): _bytes(64),
-    0xFFFE0002 - (1 << 32): _width_bytes,
-    0xFFFE0003 - (1 << 32): _width_bytes,
+    SUPPORTED_ENCODINGS: _width_bytes,
+    SERVER_IDENTITY: _width_bytes,
+    CACHE: _bytes(2),
+    SOLID_COLOR: _solid,
+    **dict.fromkeys((CACHE + number for number in (2, 3, 4, 7, 8, 9)), _sized),
 }
-"""18, 19 and 25 to 29: UltraVNC, sent like zlib, ZRLE, Tight and zlibhex; 0xfffe....: libvncserver.
+"""18, 19 and 25 to 29: UltraVNC, sent like zlib, ZRLE, Tight and zlibhex; 0xffff....: UltraVNC's viewer;
+0xfffe....: libvncserver.
 
 0xfffe0000 has the LEDs in its x, 0xfffe0001 two bit sets of 32 bytes of message types.
 """
@@ -623,7 +657,8 @@ def _unframed() -> dict[int, str]:
     says = "is something a client asks for with SetEncodings; no rectangle of it exists"
     request = [*range(-32, 0), *range(-256, -246), *range(-512, -411), *range(-768, -762), -305, -309]
     request += [-312, -313, -317, 0xC0A1E5CE - (1 << 32)]
-    request += [0xFFFF8000 + n - (1 << 32) for n in range(8)] + [0xFFFF0001 - (1 << 32)]
+    request += [0xFFFF8000 + n - (1 << 32) for n in range(8)]
+    request += [CACHE + 1, CACHE + 6]
     return dict.fromkeys(request, says)
 
 

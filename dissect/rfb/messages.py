@@ -134,7 +134,9 @@ class SecurityType33(RfbPacket):
     """Server, 3.3: its decision, a U32; 0 is followed by `FailureReason`. rfbproto.rst "Security"."""
 
     name = "SecurityType"
-    fields_desc = [IntEnumField("security_type", 1, SECURITY_TYPE_NAMES)]
+    fields_desc = [
+        IntEnumField("security_type", 1, {**SECURITY_TYPE_NAMES, constants.LEGACY_MS_LOGON: "MS-Logon"})
+    ]
 
 
 class FailureReason(RfbPacket):
@@ -495,7 +497,8 @@ class ExtendedPointerEvent(RfbPacket):
     fields_desc = [*PointerEvent.fields_desc, XByteField("extended_button_mask", 0)]
 
 
-QEMU_CLIENT_SUBTYPES = {0: "Extended Key Event", 1: "Audio"}
+QEMU_AUDIO = 1
+QEMU_CLIENT_SUBTYPES = {0: "Extended Key Event", QEMU_AUDIO: "Audio"}
 
 
 class QemuExtendedKeyEvent(RfbPacket):
@@ -654,7 +657,7 @@ class QemuAudioServerMessage(RfbPacket):
     name = "QEMUAudioServerMessage"
     fields_desc = [
         type_field(constants.SERVER_MESSAGES, 255),
-        ByteEnumField("submessage_type", 1, {1: "Audio"}),
+        ByteEnumField("submessage_type", QEMU_AUDIO, {QEMU_AUDIO: "Audio"}),
         ShortEnumField("operation", 0, QEMU_AUDIO_SERVER_OPERATIONS),
         ConditionalField(FieldLenField("data_length", None, length_of="audio", fmt="I"), _carries_data),
         ConditionalField(StrLenField("audio", b"", length_from=lambda p: p.data_length), _carries_data),

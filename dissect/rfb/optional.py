@@ -167,6 +167,22 @@ class SetSingleWindow(RfbPacket):
     ]
 
 
+@message(Side.CLIENT, 12)
+class KeyFrameRequest(RfbPacket):
+    """UltraVNC rfbproto.h, builds with video: the next update shall be a key frame."""
+
+    name = "KeyFrameRequest"
+    fields_desc = [ByteField("message_type", 12)]
+
+
+@message(Side.SERVER, 5)
+class KeyFrameUpdate(RfbPacket):
+    """UltraVNC rfbproto.h rfbKeyFrameUpdateMsg: the next update is a key frame."""
+
+    name = "KeyFrameUpdate"
+    fields_desc = [ByteField("message_type", 5)]
+
+
 @message(Side.CLIENT, 13)
 class ClientKeepAlive(RfbPacket):
     """UltraVNC rfbproto.h rfbKeepAliveMsg."""
@@ -254,10 +270,6 @@ class ServerState(RfbPacket):
 
 # --- gii ------------------------------------------------------------------------------------------------
 
-GII_BIG_ENDIAN = 0x80
-GII_CLIENT = {0: "injecting events", 1: "version", 2: "device creation", 3: "device destruction"}
-GII_SERVER = {1: "version", 2: "device creation response"}
-
 
 def _gii(little: bool) -> list[Any]:
     """A gii message: its length, and all that follows, are of the byte order that its second byte gives."""
@@ -343,14 +355,12 @@ _OLIVE = "OLIVE Call Control is not published, and its length is not known"
 
 UNREAD: Mapping[Side, Mapping[int, str]] = {
     Side.CLIENT: {
-        12: "UltraVNC's video builds only: a request for a key frame, whose length is not published",
         14: _ULTRA,
         **dict.fromkeys(range(16, 20), _ULTRA),
         127: _VMWARE,
         249: _OLIVE,
     },
     Side.SERVER: {
-        5: "UltraVNC's video builds only: a key frame, whose length is not published",
         6: _ULTRA,
         **dict.fromkeys(range(8, 11), _ULTRA),
         12: _ULTRA,
@@ -361,9 +371,6 @@ UNREAD: Mapping[Side, Mapping[int, str]] = {
 }
 """Registered messages that are not read, and why; 252 and 254 have more than one meaning: `clash`."""
 
-TIGHT_CAPABLE = range(130, 152)
-"""Message numbers that exist only where a Tight ServerInit announces them."""
-
 
 def clash(side: Side, number: int, *, announced: set[int], encodings: set[int]) -> str:
     """Which of its meanings message 252 or 254 has here, and why it is not read.
@@ -373,8 +380,8 @@ def clash(side: Side, number: int, *, announced: set[int], encodings: set[int]) 
     vmware = any(0x574D5600 <= one <= 0x574D56FF for one in encodings)
     ultra = 0xFFFF8005 - (1 << 32) in encodings or 0xFFFF8000 - (1 << 32) in encodings
     if number == 252:
-        if number in announced or any(one & 0xFFFFFF00 in (0xFC000100, 0xFC000000) for one in announced):
-            return "TightVNC's file transfer, as the server's capabilities say; it is not published"
+        if number in announced:
+            return "TightVNC's, as the server's capabilities say, but not of its file transfer"
         if ultra:
             return "UltraVNC's MonitorInfo, as the client's encodings say; its length is not certain"
         return "TightVNC's file transfer or UltraVNC's MonitorInfo; neither was announced"

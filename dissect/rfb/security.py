@@ -16,6 +16,7 @@ from scapy.fields import (
     FieldListField,
     IntEnumField,
     IntField,
+    LEIntField,
     ShortField,
     StrFixedLenField,
     StrLenField,
@@ -23,7 +24,7 @@ from scapy.fields import (
 
 from dissect.rfb import constants
 from dissect.rfb.messages import TEXT_LIMIT, RfbPacket
-from dissect.stream.layout import RestField, SecretField, SecretLenField, TextField
+from dissect.stream.layout import FixedTextField, RestField, SecretField, SecretLenField, TextField
 
 # --- VeNCrypt ------------------------------------------------------------------------------------------
 
@@ -259,17 +260,102 @@ class MsLogon2Credentials(RfbPacket):
     ]
 
 
+class MsLogon1Challenges(RfbPacket):
+    """Server. ClientConnection::AuthMsLogonI of UltraVNC's viewer."""
+
+    name = "MSLogonIChallenges"
+    fields_desc = [
+        StrFixedLenField("challenge_ms", b"\0" * 64, length=64),
+        StrFixedLenField("challenge", b"\0" * 16, length=16),
+    ]
+
+
+class MsLogon1Credentials(RfbPacket):
+    """Client: its name in the clear, and two responses. AuthMsLogonI of UltraVNC's viewer."""
+
+    name = "MSLogonICredentials"
+    fields_desc = [
+        FixedTextField("username", b"", 256),
+        FixedTextField("domain", b"", 256),
+        SecretField("response_ms", b"\0" * 64, length=64),
+        SecretField("response", b"\0" * 16, length=16),
+    ]
+
+
+class ScPrompt(RfbPacket):
+    """Server: what to ask the person at the viewer. AuthSCPrompt of UltraVNC's viewer; little-endian."""
+
+    name = "SCPrompt"
+    limit = 1024
+    fields_desc = [
+        FieldLenField("text_length", None, length_of="text", fmt="<I"),
+        TextField("text", b"", length_from=lambda p: p.text_length),
+    ]
+
+
+class ScPromptAnswer(RfbPacket):
+    """Client: whether that person agreed. AuthSCPrompt of UltraVNC's viewer; little-endian."""
+
+    name = "SCPromptAnswer"
+    fields_desc = [LEIntField("accepted", 0)]
+
+
+class SessionSelection(RfbPacket):
+    """Client: the session it wants. AuthSessionSelect of UltraVNC's viewer; little-endian."""
+
+    name = "SessionSelection"
+    fields_desc = [LEIntField("session", 0)]
+
+
+class AppleRsaRequest(RfbPacket):
+    """Client: it asks for the server's key. As asyncvnc sends it; nothing is published."""
+
+    name = "AppleRSARequest"
+    limit = 8192
+    fields_desc = [
+        FieldLenField("packet_length", None, length_of="request", fmt="I"),
+        StrLenField("request", b"", length_from=lambda p: p.packet_length),
+    ]
+
+
+class AppleRsaKey(RfbPacket):
+    """Server: its RSA key, in DER. As asyncvnc reads it; nothing is published."""
+
+    name = "AppleRSAKey"
+    limit = 8192
+    fields_desc = [
+        IntField("packet_length", 0),
+        ShortField("version", 1),
+        FieldLenField("key_length", None, length_of="key", fmt="I"),
+        StrLenField("key", b"", length_from=lambda p: p.key_length),
+        ByteField("unknown", 0),
+    ]
+
+
+class AppleRsaCredentials(RfbPacket):
+    """Client: name and password under AES, its key under RSA. As asyncvnc sends it; nothing is published."""
+
+    name = "AppleRSACredentials"
+    limit = 8192
+    fields_desc = [
+        FieldLenField("packet_length", None, length_of="encrypted_credentials", fmt="I"),
+        SecretLenField("encrypted_credentials", b"", length_from=lambda p: p.packet_length),
+    ]
+
+
+class AppleRsaAnswer(RfbPacket):
+    """Server, before its SecurityResult. As asyncvnc reads it, which does not know what it means."""
+
+    name = "AppleRSAAnswer"
+    fields_desc = [IntField("unknown", 0)]
+
+
 UNREAD: Mapping[int, str] = {
-    17: "UltraVNC's plugin encrypts what follows; nobody has published how",
     21: "registered, never published",
     23: "registered, never published",
     24: "registered, never published",
-    33: "Apple's RSA-SRP exchange is not documented; its messages have no length that is known",
-    104: "UltraVNC asks the user on the other side; its form is not documented",
-    105: "UltraVNC lets the client choose a session; its form is not documented",
-    112: "MS-Logon I has no published layout",
-    114: "the SecureVNC plugin encrypts what follows",
-    115: "the SecureVNC plugin encrypts what follows",
+    114: "the SecureVNC plugin asks and answers until it is content, and encrypts what follows",
+    115: "the SecureVNC plugin asks and answers until it is content, and encrypts what follows",
     116: "UltraVNC's longer ClientInit is not documented",
     117: "UltraVNC's longer ClientInit is not documented",
     118: "MS-Logon III has no published layout",

@@ -7,10 +7,21 @@ opened the TCP connection, and whoever drives this session swaps the sides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, ClassVar
 
-from dissect.rfb import clipboard, constants, encodings, messages, optional, security, seek
+from dissect.rfb import (
+    clipboard,
+    constants,
+    contents,
+    encodings,
+    gii,
+    messages,
+    optional,
+    security,
+    seek,
+    tightfiles,
+)
 from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.recognition import magic
@@ -46,6 +57,9 @@ VENCRYPT = 19
 TIGHT = 16
 """The security type that brings tunnels and authentications of its own, and a longer ServerInit."""
 
+ULTRA = 17
+"""UltraVNC's own type: nothing is exchanged, and its result says that another one follows."""
+
 UNIX_LOGIN = 129
 """The Tight authentication whose message is that of VeNCrypt's Plain."""
 
@@ -55,9 +69,17 @@ METHODS: Mapping[int, str] = {
     20: "sasl-mechanisms",
     22: "xvp",
     30: "dh-parameters",
+    33: "apple-request",
+    104: "sc-prompt",
+    105: "session-selection",
+    112: "ms-challenges",
     113: "ms-parameters",
+    constants.LEGACY_MS_LOGON: "ms-parameters",
 }
 """Security type -> the state in which its exchange begins, where that depends on nothing else."""
+
+APPLE_REQUEST = 10
+"""Bytes of Apple's request for the server's key."""
 
 ENCODINGS_KEPT = 4096
 """How many encodings that a client names are remembered."""
@@ -117,6 +139,8 @@ def _read_from_client(session: RfbSession, flow: Flow) -> Reading:
         cls: type[ProtocolPacket] | None = messages.QEMU_CLIENT_MESSAGES.get(flow.buffer[1])
         if cls is None:
             raise Wrong(f"QEMU client submessage {flow.buffer[1]} does not exist", 1, "QEMU Client Message")
+        if cls is messages.QemuAudioClientMessage:
+            yield from _audio_operation(flow, messages.QEMU_AUDIO_CLIENT_OPERATIONS)
     else:
         cls = MESSAGES[Side.CLIENT].get(number)
     if cls is messages.PointerEvent and session.extended_buttons:
@@ -177,15 +201,34 @@ def _read_from_server(session: RfbSession, flow: Flow) -> Reading:
     cls = MESSAGES[Side.SERVER].get(number)
     if cls is messages.ServerCutText:
         return (yield from _read_cut_text(flow, cls, messages.ExtendedServerCutText))
+    if cls is messages.QemuAudioServerMessage:
+        yield from flow.need(2)
+        if flow.buffer[1] != messages.QEMU_AUDIO:
+            raise Wrong(f"QEMU server submessage {flow.buffer[1]} does not exist", 1, "QEMU Server Message")
+        yield from _audio_operation(flow, messages.QEMU_AUDIO_SERVER_OPERATIONS)
     if cls is None:
         return (yield from _read_rest(session, flow, constants.SERVER_MESSAGES))
     return (yield from flow.packet(cls))
 
 
+def _audio_operation(flow: Flow, known: Mapping[int, str]) -> Generator[Want, None, None]:
+    """The operation decides what follows: one that is not known has no size."""
+    yield from flow.need(4)
+    operation = int.from_bytes(flow.buffer[2:4], "big")
+    if operation not in known:
+        raise Wrong(f"QEMU audio operation {operation} does not exist", 2, "QEMU Audio")
+
+
 def _read_cut_text(flow: Flow, plain: type[ProtocolPacket], extended: type[ProtocolPacket]) -> Reading:
     yield from flow.need(8, plain.title())
-    if int.from_bytes(flow.buffer[4:8], "big", signed=True) > -4:
+    length = int.from_bytes(flow.buffer[4:8], "big", signed=True)
+    if length >= 0:
         return (yield from flow.packet(plain))
+    if length > -4:
+        why = (
+            f"a length of {length} (or {length % (1 << 32)}): the flags of an extended clipboard take 4 bytes"
+        )
+        raise Wrong(why, 4, plain.title())
     framed = yield from flow.packet(extended)
     values, _ = extended.layout().decode(flow.buffer, 0, framed.size)
     shown, wrong = clipboard.decode(values["flags"], values["clipboard_data"])
@@ -196,23 +239,43 @@ def _read_cut_text(flow: Flow, plain: type[ProtocolPacket], extended: type[Proto
 
 
 def _read_rest(session: RfbSession, flow: Flow, names: Mapping[int, str]) -> Reading:
-    """gii, whose class depends on its second byte; else say why it is not read, or that it is wrong."""
+    """What depends on more than its number; else say why it is not read, or that it is wrong."""
     number, side = flow.buffer[0], flow.side
     if number == 253:
-        yield from flow.need(2, names[number])
-        big = flow.buffer[1] & optional.GII_BIG_ENDIAN
-        framed = yield from flow.packet(optional.GiiBigEndian if big else optional.GiiLittleEndian)
-        kinds = optional.GII_CLIENT if side is Side.CLIENT else optional.GII_SERVER
-        framed.extra = {"sub_type_name": kinds.get(flow.buffer[1] & 0x7F, "unregistered")}
-        return framed
+        return (yield from _read_gii(flow, names[number]))
+    if number in session.announced and number in tightfiles.MESSAGES[side]:
+        return (yield from flow.packet(tightfiles.MESSAGES[side][number]))
+    if number == tightfiles.CODED_TYPE and any(
+        code % (1 << 32) in tightfiles.CODES for code in session.announced
+    ):
+        yield from flow.need(4)
+        code = int.from_bytes(flow.buffer[:4], "big")
+        cls = tightfiles.CODED[side].get(code)
+        if cls is None:
+            raise Wrong(f"{side} message {code:#010x} of TightVNC's file transfer does not exist")
+        return (yield from flow.packet(cls))
     if number in (252, 254):
         why = optional.clash(side, number, announced=session.announced, encodings=session.encodings)
         raise NotRead(f"{side} message {number}: {why}")
     if number in optional.UNREAD[side]:
         raise NotRead(f"{side} message {number} ({names[number]}): {optional.UNREAD[side][number]}")
-    if number in session.announced and number in optional.TIGHT_CAPABLE:
-        raise NotRead(f"{side} message {number}: a capability of TightVNC that is not published")
+    if number in session.announced:
+        raise NotRead(f"{side} message {number}: a capability of the server whose layout is not known")
     raise Wrong(f"{side} message type {number} does not exist")
+
+
+def _read_gii(flow: Flow, name: str) -> Reading:
+    """gii, whose class depends on its second byte."""
+    yield from flow.need(2, name)
+    kind = flow.buffer[1]
+    big = bool(kind & gii.BIG_ENDIAN)
+    framed = yield from flow.packet(optional.GiiBigEndian if big else optional.GiiLittleEndian)
+    sub_type = kind & ~gii.BIG_ENDIAN
+    shown, wrong = gii.decode(flow.side, sub_type, bytes(flow.buffer[4 : framed.size]), big=big)
+    framed.extra = {"sub_type_name": gii.SUB_TYPES[flow.side].get(sub_type, "unregistered"), **shown}
+    if wrong is not None:
+        framed.violations = ((4, wrong),)
+    return framed
 
 
 def _read_update(session: RfbSession, flow: Flow) -> Reading:
@@ -229,8 +292,13 @@ def _read_update(session: RfbSession, flow: Flow) -> Reading:
         nonlocal count, end
         count, end = count + 1, past
         if len(shown) < RECTANGLES_SHOWN:
-            fields, _ = described.decode(flow.buffer, start)
-            shown.append({**described.describe(fields), "size": past - start})
+            fields = described.describe(described.decode(flow.buffer, start)[0])
+            fields["size"] = past - start
+            if rect.encoding in contents.TELLING and (
+                said := contents.shown(rect, flow.buffer, start + encodings.HEADER.size, past)
+            ):
+                fields["contents"] = said
+            shown.append(fields)
         if rect.encoding == encodings.EXTENDED_MOUSE_BUTTONS:
             session.extended_buttons = True
         elif rect.encoding == encodings.DESKTOP_SIZE or (
@@ -324,7 +392,7 @@ def _after_result(session: RfbSession) -> str:
     if session.status == 0:
         return "encrypted" if session.wrapped is not None else "client-init"
     if session.status == CONTINUE:
-        return "not-decoded"
+        return "not-decoded" if session.form == (3, 3) else "security"
     return "refused" if session.form == (3, 8) or session.status == WITH_REASON else "closed"
 
 
@@ -341,7 +409,7 @@ def _not_decoded(session: RfbSession, flow: Flow) -> Reading:
     name = names.get(number or 0, "unregistered")
     why = "its form is not known"
     if session.status == CONTINUE:
-        why = "UltraVNC goes on in a form that is not published"
+        why = "a result that says that more follows does not exist in 3.3"
     elif what == "security type":
         why = security.UNREAD.get(number or 0, why)
     raise NotRead(f"{what} {number} ({name}) is not decoded: {why}; what follows is kept as bytes")
@@ -363,6 +431,18 @@ def _read_dh_credentials(session: RfbSession, flow: Flow) -> Reading:
     name, size = "DiffieHellmanCredentials", 128 + session.key_size
     yield from flow.need(size, name, size)
     return Framed(name, size, (Part(security.DiffieHellmanCredentials, 0, size),))
+
+
+@reads("AppleRSARequest")
+def _read_apple_request(session: RfbSession, flow: Flow) -> Reading:
+    """A client that has the server's key already sends its credentials at once; a request has ten bytes."""
+    yield from flow.need(4)
+    asks = int.from_bytes(flow.buffer[:4], "big") == APPLE_REQUEST
+    return (yield from flow.packet(security.AppleRsaRequest if asks else security.AppleRsaCredentials))
+
+
+def _after_apple_request(session: RfbSession) -> str:
+    return "apple-answer" if session.ack else "apple-key"
 
 
 def _after_vencrypt_version(session: RfbSession) -> str:
@@ -473,6 +553,21 @@ class RfbSession(Session):
             server=one(security.MsLogon2Parameters), then=lambda session: "ms-credentials"
         ),
         "ms-credentials": State(client=one(security.MsLogon2Credentials), then=lambda session: "result"),
+        "ms-challenges": State(
+            server=one(security.MsLogon1Challenges), then=lambda session: "ms-clear-credentials"
+        ),
+        "ms-clear-credentials": State(
+            client=one(security.MsLogon1Credentials), then=lambda session: "result"
+        ),
+        "sc-prompt": State(server=one(security.ScPrompt), then=lambda session: "sc-answer"),
+        "sc-answer": State(client=one(security.ScPromptAnswer), then=lambda session: "result"),
+        "session-selection": State(client=one(security.SessionSelection), then=lambda session: "result"),
+        "apple-request": State(client=_read_apple_request, then=_after_apple_request),
+        "apple-key": State(server=one(security.AppleRsaKey), then=lambda session: "apple-credentials"),
+        "apple-credentials": State(
+            client=one(security.AppleRsaCredentials), then=lambda session: "apple-answer"
+        ),
+        "apple-answer": State(server=one(security.AppleRsaAnswer), then=lambda session: "result"),
         "encrypted": State(server=_encrypted, client=_encrypted, stays=True),
         "result": State(server=one(messages.SecurityResult), then=_after_result),
         "client-init": State(client=one(messages.ClientInit), then=lambda session: "server-init"),
@@ -508,7 +603,7 @@ class RfbSession(Session):
         self.vencrypt: int | None = None
         """The VeNCrypt subtype that was chosen."""
         self.ack = 0
-        """The last acknowledgement of VeNCrypt, or whether SASL is complete."""
+        """The last acknowledgement of VeNCrypt; whether SASL is complete, or Apple's credentials are sent."""
         self.mechanism = ""
         """The SASL mechanism that the client chose."""
         self.key_size = 0
@@ -562,6 +657,8 @@ class RfbSession(Session):
         if method == 18:
             self.wrapped = "TLS follows, encrypted (security type 18)"
             return "encrypted"
+        if method == ULTRA and self.form != (3, 3):
+            return "result"
         if method in security.RA2:
             return "ra2-server-key"
         return METHODS.get(method or 0, "not-decoded")
@@ -638,6 +735,10 @@ class RfbSession(Session):
                 self.ack = message["ack"]
             case security.VencryptSubtype:
                 self.vencrypt = message["subtype"]
+            case security.AppleRsaRequest:
+                self.ack = 0
+            case security.AppleRsaCredentials:
+                self.ack = 1
             case security.SaslClientStart:
                 self.mechanism = message["mechname_string"].decode("ascii", "backslashreplace")
             case security.SaslServerStep:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dissect.rfb import contents as c
 from dissect.rfb import messages as m
 from dissect.rfb import optional as o
 from dissect.rfb import security as s
+from dissect.rfb import tightfiles as t
 from dissect.rfb.encodings import Format
 from dissect.stream.layout import ProtocolPacket
 
@@ -129,7 +131,6 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (m.Bell, b"\2", {}),
     (m.ServerCutText, b"\3\0\0\0" + u32(3) + b"abc", {"length": 3, "text": b"abc"}),
     (m.ExtendedServerCutText, b"\3\0\0\0" + u32(-4) + u32(1 << 25 | 1), {"length": -4, "flags": 1 << 25 | 1}),
-    (m.ServerCutText, b"\3\0\0\0" + u32(-3) + b"abc", {"length": -3, "text": b"abc"}),
     (m.ExtendedClientCutText, b"\6\0\0\0" + u32(-6) + u32(1 << 25) + b"zz", {"clipboard_data": b"zz"}),
     (m.EndOfContinuousUpdates, b"\x96", {}),
     (m.ServerFence, b"\xf8\0\0\0" + u32(3) + b"\0", {"flags": 3, "length": 0, "payload_data": b""}),
@@ -141,6 +142,10 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
         {"operation": 2, "data_length": 4, "audio": b"\1\2\3\4"},
     ),
 ]
+MS_LOGON_1 = b"bob".ljust(256, b"\0") + b"corp".ljust(256, b"\0") + b"m" * 64 + b"r" * 16
+APPLE_REQUEST = u32(10) + b"\1\0RSA1\0\0\0\0"
+APPLE_KEY = u32(10) + b"\1\0" + u32(3) + b"der" + b"\0"
+APPLE_CREDENTIALS = u32(394) + b"\1\0RSA1\0\1" + b"c" * 128 + b"\0\1" + b"k" * 256
 SECURITY_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (s.VencryptVersion, b"\0\2", {"major": 0, "minor": 2}),
     (s.VencryptSubtypes, b"\2" + u32(256) + u32(262), {"subtypes": [256, 262]}),
@@ -171,6 +176,15 @@ SECURITY_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     ),
     (s.MsLogon2Parameters, b"g" * 8 + b"m" * 8 + b"p" * 8, {"generator": b"g" * 8, "public_value": b"p" * 8}),
     (s.MsLogon2Credentials, b"p" * 8 + b"u" * 256 + b"w" * 64, {"encrypted_password": b"w" * 64}),
+    (s.MsLogon1Challenges, b"m" * 64 + b"c" * 16, {"challenge_ms": b"m" * 64, "challenge": b"c" * 16}),
+    (s.MsLogon1Credentials, MS_LOGON_1, {"username": b"bob".ljust(256, b"\0"), "response": b"r" * 16}),
+    (s.ScPrompt, b"\3\0\0\0ok?", {"text_length": 3, "text": b"ok?"}),
+    (s.ScPromptAnswer, b"\1\0\0\0", {"accepted": 1}),
+    (s.SessionSelection, b"\2\0\0\0", {"session": 2}),
+    (s.AppleRsaRequest, APPLE_REQUEST, {"packet_length": 10, "request": b"\1\0RSA1\0\0\0\0"}),
+    (s.AppleRsaKey, APPLE_KEY, {"version": 256, "key": b"der", "unknown": 0}),
+    (s.AppleRsaCredentials, APPLE_CREDENTIALS, {"packet_length": 394}),
+    (s.AppleRsaAnswer, u32(4), {"unknown": 4}),
 ]
 OPTIONAL_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (
@@ -195,6 +209,8 @@ OPTIONAL_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (o.SetScaleFactor, b"\x0f\2\0\0", {"scale": 2}),
     (o.SetServerInput, b"\x09\1\0\0", {"status": 1}),
     (o.SetSingleWindow, b"\x0a\1" + u16(3) + u16(4), {"x_position": 3, "y_position": 4}),
+    (o.KeyFrameRequest, b"\x0c", {}),
+    (o.KeyFrameUpdate, b"\5", {}),
     (o.ClientKeepAlive, b"\x0d", {}),
     (o.ServerKeepAlive, b"\x0d", {}),
     (o.RequestSession, b"\x14", {}),
@@ -212,7 +228,96 @@ OPTIONAL_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (o.ClientMirrorLink, b"\x80\x14" + u16(3) + b"abc", {"extension_type": 20, "payload_data": b"abc"}),
     (o.ServerMirrorLink, b"\x80\0" + u16(0), {"extension_type": 0, "payload_data": b""}),
 ]
-ROWS += SECURITY_ROWS + OPTIONAL_ROWS
+
+
+def u64(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def path(text: bytes) -> bytes:
+    return u32(len(text)) + text
+
+
+TIGHT_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (t.TightFileListRequest, b"\x82\1" + u16(2) + b"/x", {"flags": 1, "directory_name": b"/x"}),
+    (
+        t.TightFileDownloadRequest,
+        b"\x83\0" + u16(2) + u32(7) + b"/x",
+        {"position": 7, "file_name": b"/x"},
+    ),
+    (t.TightFileUploadRequest, b"\x84\0" + u16(2) + u32(7) + b"/x", {"position": 7, "file_name": b"/x"}),
+    (t.TightFileUploadData, b"\x85\0" + u16(3) + u16(3) + b"abc", {"real_size": 3, "file_data": b"abc"}),
+    (t.TightFileUploadData, b"\x85\0" + u16(0) + u16(0) + u32(99), {"modification_time": 99}),
+    (t.TightFileDownloadCancel, b"\x86\0" + u16(3) + b"no!", {"reason": b"no!"}),
+    (t.TightFileUploadFailed, b"\x87\0" + u16(3) + b"no!", {"reason": b"no!"}),
+    (t.TightFileCreateDirectoryRequest, b"\x88\0" + u16(2) + b"/x", {"directory_name": b"/x"}),
+    (t.FileSize, u32(9) + u32(99), {"size": 9, "modification_time": 99}),
+    (
+        t.TightFileListData,
+        b"\x82\0" + u16(2) + u16(4) + u16(4) + (u32(9) + u32(99)) * 2 + b"a\0b\0",
+        {"number_of_files": 2, "file_names": b"a\0b\0"},
+    ),
+    (t.TightFileDownloadData, b"\x83\0" + u16(3) + u16(3) + b"abc", {"real_size": 3, "file_data": b"abc"}),
+    (t.TightFileDownloadData, b"\x83\0" + u16(0) + u16(0) + u32(99), {"modification_time": 99}),
+    (t.TightFileUploadCancel, b"\x84\0" + u16(3) + b"no!", {"reason": b"no!"}),
+    (t.TightFileDownloadFailed, b"\x85\0" + u16(3) + b"no!", {"reason": b"no!"}),
+    (t.CompressionSupportRequest, u32(0xFC000100), {"message_code": 0xFC000100}),
+    (t.CompressionSupportReply, u32(0xFC000101) + b"\1", {"is_compression_supported": 1}),
+    (t.ListRequest, u32(0xFC000102) + b"\0" + path(b"/C:"), {"compression_level": 0, "path": b"/C:"}),
+    (t.ListReply, u32(0xFC000103) + b"\0" + u32(4) + u32(4) + bytes(4), {"block_data": bytes(4)}),
+    (t.Md5Request, u32(0xFC000104) + path(b"/x") + u64(1) + u64(2), {"offset": 1, "data_size": 2}),
+    (t.Md5Reply, u32(0xFC000105) + b"m" * 16, {"md5": b"m" * 16}),
+    (t.UploadStartRequest, u32(0xFC000106) + path(b"/x") + b"\1" + u64(5), {"flags": 1, "offset": 5}),
+    (t.UploadStartReply, u32(0xFC000107), {}),
+    (
+        t.UploadDataRequest,
+        u32(0xFC000108) + b"\6" + u32(3) + u32(9) + b"zzz",
+        {"compression_level": 6, "uncompressed_size": 9, "block_data": b"zzz"},
+    ),
+    (t.UploadDataReply, u32(0xFC000109), {}),
+    (t.UploadEndRequest, u32(0xFC00010A) + u16(2) + u64(99), {"file_flags": 2, "modification_time": 99}),
+    (t.UploadEndReply, u32(0xFC00010B), {}),
+    (t.DownloadStartRequest, u32(0xFC00010C) + path(b"/x") + u64(5), {"path": b"/x", "offset": 5}),
+    (t.DownloadStartReply, u32(0xFC00010D), {}),
+    (t.DownloadDataRequest, u32(0xFC00010E) + b"\0" + u32(4096), {"data_size": 4096}),
+    (t.DownloadDataReply, u32(0xFC00010F) + b"\0" + u32(2) + u32(2) + b"ab", {"block_data": b"ab"}),
+    (t.DownloadEndReply, u32(0xFC000110) + b"\0" + u64(99), {"modification_time": 99}),
+    (t.MkdirRequest, u32(0xFC000111) + path(b"/x"), {"path": b"/x"}),
+    (t.MkdirReply, u32(0xFC000112), {}),
+    (t.RemoveRequest, u32(0xFC000113) + path(b"/x"), {"path": b"/x"}),
+    (t.RemoveReply, u32(0xFC000114), {}),
+    (t.RenameRequest, u32(0xFC000115) + path(b"/x") + path(b"/y"), {"path": b"/x", "new_path": b"/y"}),
+    (t.RenameReply, u32(0xFC000116), {}),
+    (t.DirectorySizeRequest, u32(0xFC000117) + path(b"/x"), {"path": b"/x"}),
+    (t.DirectorySizeReply, u32(0xFC000118) + u64(1 << 40), {"size": 1 << 40}),
+    (t.LastRequestFailedReply, u32(0xFC000119) + path(b"no!"), {"reason": b"no!"}),
+]
+CONTENT_ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
+    (c.CopyRectSource, u16(9) + u16(8), {"src_x_position": 9, "src_y_position": 8}),
+    (c.SubrectanglesHeader, u32(2), {"number_of_subrectangles": 2}),
+    (c.CompressedHeader, u32(7), {"length": 7}),
+    (c.TightHeader, b"\x90", {"compression_control": 0x90}),
+    (c.OpenH264Header, u32(5) + u32(1), {"length": 5, "flags": 1}),
+    (c.XCursorColours, bytes(range(6)), {"primary_r": 0, "secondary_b": 5}),
+    (c.CursorWithAlphaHeader, u32(16), {"encoding": 16}),
+    (c.QemuLedState, b"\2", {"state": 2}),
+    (c.DesktopName, u32(4) + b"name", {"name_string": b"name"}),
+    (c.ExtendedDesktopSize, b"\1\0\0\0" + SCREEN, {"number_of_screens": 1}),
+    (
+        c.ClientRedirect,
+        u16(5901) + path(b"host") + path(b"CN=h"),
+        {"port": 5901, "host": b"host", "x509_subject": b"CN=h"},
+    ),
+    (c.VmwareCursorHeader, b"\1\0", {"cursor_type": 1}),
+    (c.VmwareCursorState, u16(5), {"cursor_state": 5}),
+    (c.VmwareKeyRepeat, u16(1) + u32(30) + u32(500), {"key_repeat_enabled": 1, "period": 30, "delay": 500}),
+    (c.VmwareLedState, u32(7), {"led_flags": 7}),
+    (c.VmwareDisplayModeChange, FORMAT_16, {"pixel_format": DECODED_16}),
+    (c.VmwareVirtualMachineState, u16(1), {"vm_state_flags": 1}),
+    (c.SupportedMessages, b"c" * 32 + b"s" * 32, {"client_to_server": b"c" * 32}),
+    (c.CacheRect, u16(1), {"special": 1}),
+]
+ROWS += SECURITY_ROWS + OPTIONAL_ROWS + TIGHT_ROWS + CONTENT_ROWS
 
 
 def rect(width: int, height: int, encoding: int, body: bytes = b"", *, x: int = 0, y: int = 0) -> bytes:
@@ -333,6 +438,10 @@ def rectangles(form: Format) -> list[tuple[str, bytes]]:
         ("Cursor With Alpha, Raw", rect(3, 3, -314, u32(0) + pixels(9, 4))),
         ("Cursor With Alpha, ZRLE", rect(3, 3, -314, u32(16) + u32(2) + b"ab")),
         ("ExtendedMouseButtons", rect(0, 0, -316)),
+        ("ClientRedirect", rect(0, 0, -311, u16(5901) + u32(4) + b"host" + u32(0))),
+        ("UltraVNC, Cache", rect(9, 9, 0xFFFF0000, u16(0))),
+        ("UltraVNC, SolidColor", rect(9, 9, 0xFFFF0005, pixels(1, p))),
+        *((f"UltraVNC, {n}", rect(9, 9, 0xFFFF0000 + n, u32(3) + b"abc")) for n in (2, 3, 4, 7, 8, 9)),
         ("VMware Cursor, classic", rect(3, 2, 0x574D5664, b"\0\0" + pixels(12, p))),
         ("VMware Cursor, alpha", rect(3, 2, 0x574D5664, b"\1\0" + pixels(6, 4))),
         ("VMware Cursor State", rect(0, 0, 0x574D5665, u16(1))),

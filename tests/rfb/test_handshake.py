@@ -217,14 +217,18 @@ def test_a_refusal_has_no_reason_before(version: str) -> None:
     assert len(it.over()) == 1
 
 
-def test_a_result_that_says_go_on_is_not_read_further() -> None:
+def test_a_result_that_says_go_on_means_another_type() -> None:
     it = refused("003.008")
+    assert it.server(u32(0xFFFFFFFF), b"\1\1") == ["server SecurityResult", "server SecurityTypes"]
+    it = refused("003.003")
     assert it.server(u32(0xFFFFFFFF), b"more") == ["server SecurityResult"]
     (told,) = it.over()
-    assert "security type 2 (VNC Authentication) is not decoded" in told
+    assert "security type 2 (VNC Authentication) is not decoded: a result that says that more" in told
 
 
-@pytest.mark.parametrize(("number", "name"), [(112, "MS-Logon I"), (33, "Apple Inc."), (17, "Ultra")])
+@pytest.mark.parametrize(
+    ("number", "name"), [(118, "MS-Logon III"), (32, "Apple Inc."), (115, "SecureVNC plugin (new)")]
+)
 def test_a_security_type_that_is_not_decoded_is_named(number: int, name: str) -> None:
     it = talk()
     it.server(bytes([1, number]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dissect.rfb import constants, optional, scapy_layers, security
+from dissect.rfb import constants, contents, optional, scapy_layers, security, tightfiles
 from dissect.rfb import messages as m
 from dissect.rfb.session import RfbSession
 from dissect.stream import Side
@@ -19,7 +19,7 @@ from tests.stream.talk import CLIENT, SERVER, Talk
 BASES = {ProtocolPacket, m.RfbPacket}
 CLASSES = {
     cls
-    for module in (m, optional, security)
+    for module in (m, optional, security, tightfiles, contents)
     for cls in packet_classes(vars(module)).values()
     if cls not in BASES
 }
@@ -89,7 +89,7 @@ NORMAL = [
     if cls in m.MESSAGES[side].values()
     or (side is CLIENT and cls in (*m.QEMU_CLIENT_MESSAGES.values(), m.ExtendedPointerEvent))
     or cls is {CLIENT: m.ExtendedClientCutText, SERVER: m.ExtendedServerCutText}[side]
-    or cls in (optional.GiiBigEndian, optional.GiiLittleEndian)
+    or (side is CLIENT and cls in (optional.GiiBigEndian, optional.GiiLittleEndian))
 ]
 
 
@@ -145,6 +145,15 @@ def test_a_qemu_message_that_does_not_exist() -> None:
     assert it.client(b"\xff") == []
     (told,) = it.client(b"\7")
     assert told == "client QEMU Client Message wrong at 14: QEMU client submessage 7 does not exist"
+    it = started()
+    (told,) = it.client(b"\xff\1\0\3")
+    assert told == "client QEMU Audio wrong at 15: QEMU audio operation 3 does not exist"
+    it = started()
+    (told,) = it.server(b"\xff\0")
+    assert told == "server QEMU Server Message wrong at 45: QEMU server submessage 0 does not exist"
+    it = started()
+    (told,) = it.server(b"\xff\1\0\7")
+    assert told == "server QEMU Audio wrong at 46: QEMU audio operation 7 does not exist"
 
 
 def test_one_lost_side_does_not_stop_the_other() -> None:
@@ -168,7 +177,15 @@ def test_a_cut_text_over_the_limit_is_refused_at_its_length(side: Side, number: 
     assert told.endswith(f"{size} bytes is outside the limit of {1 << 26} bytes")
 
 
-@pytest.mark.parametrize("length", [0, 1, 1000])
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_length_of_4_gib_is_no_extended_clipboard(length: int) -> None:
+    it = started()
+    (told,) = it.server(b"\3\0\0\0" + u32(-length) + bytes(length))
+    assert f"wrong at 48: a length of {-length} (or {(1 << 32) - length})" in told
+    assert it.client(b"\4\1\0\0\0\0\0\x61") == ["client KeyEvent"]
+
+
+@pytest.mark.parametrize("length", [0, 4, 1000])
 def test_an_extended_clipboard_message_is_framed_by_the_absolute_length(length: int) -> None:
     it = started()
     told = it.server(b"\3\0\0\0" + u32(-length) + bytes(length), b"\2")

@@ -8,7 +8,15 @@ import pytest
 from dissect.rfb import constants, security
 from dissect.rfb.messages import TIGHT_AUTH_TYPES
 from dissect.rfb.session import RfbSession
-from tests.rfb.examples import SERVER_INIT, u16, u32
+from tests.rfb.examples import (
+    APPLE_CREDENTIALS,
+    APPLE_KEY,
+    APPLE_REQUEST,
+    MS_LOGON_1,
+    SERVER_INIT,
+    u16,
+    u32,
+)
 from tests.stream.talk import CLIENT, SERVER, Talk
 
 OK = u32(0)
@@ -96,6 +104,25 @@ READ: dict[int, list[Turn]] = {
     30: [
         ("server", u16(2) + u16(16) + bytes(32), ["DiffieHellmanParameters"]),
         ("client", bytes(128 + 16), ["DiffieHellmanCredentials"]),
+        *END,
+    ],
+    17: END,
+    33: [
+        ("client", APPLE_REQUEST, ["AppleRSARequest"]),
+        ("server", APPLE_KEY, ["AppleRSAKey"]),
+        ("client", APPLE_CREDENTIALS, ["AppleRSACredentials"]),
+        ("server", u32(0), ["AppleRSAAnswer"]),
+        *END,
+    ],
+    104: [
+        ("server", b"\3\0\0\0ok?", ["SCPrompt"]),
+        ("client", b"\1\0\0\0", ["SCPromptAnswer"]),
+        *END,
+    ],
+    105: [("client", b"\2\0\0\0", ["SessionSelection"]), *END],
+    112: [
+        ("server", bytes(80), ["MSLogonIChallenges"]),
+        ("client", MS_LOGON_1, ["MSLogonICredentials"]),
         *END,
     ],
     113: [
@@ -218,3 +245,37 @@ def test_lengths_are_checked(number: int, said: bytes, why: str) -> None:
     it = chosen(number)
     told = it.server(said)
     assert why in (told[-1] if told else "")
+
+
+def test_a_client_that_has_apples_key_sends_its_credentials_at_once() -> None:
+    it = chosen(33)
+    play(it, [("client", APPLE_CREDENTIALS, ["AppleRSACredentials"]), *READ[33][3:]])
+    assert it.over() == []
+    assert "hidden" in it.last("AppleRSACredentials").fields()["encrypted_credentials"]
+
+
+def test_ms_logon_by_the_number_that_old_servers_decide_on() -> None:
+    it = Talk(RfbSession())
+    it.server(b"RFB 003.006\n")
+    it.client(b"RFB 003.006\n")
+    assert it.server(u32(0xFFFFFFFA)) == ["server SecurityType"]
+    assert it.last("SecurityType").fields()["security_type_name"] == "MS-Logon"
+    play(it, READ[113])
+    assert it.over() == []
+
+
+def test_ultravnc_goes_on_with_another_list_of_types() -> None:
+    """Its type 17 exchanges nothing; the result says to continue, and the server lists its types again."""
+    it = chosen(17)
+    play(
+        it,
+        [
+            ("server", u32(-1) + b"\2\x71\2", ["SecurityResult", "SecurityTypes"]),
+            ("client", b"\2", ["SecurityType"]),
+            *VNC,
+            ("server", u32(-1) + b"\1\x68", ["SecurityResult", "SecurityTypes"]),
+            ("client", b"\x68", ["SecurityType"]),
+            *READ[104],
+        ],
+    )
+    assert it.over() == []

@@ -35,6 +35,10 @@ UNDRAWN = {
     19: "its compression (XZ) is not undone",
     50: "H.264 is framed and handed on, not decoded",
     **dict.fromkeys(range(25, 30), "its compression (Zstandard) is not undone"),
+    **dict.fromkeys(
+        (encodings.CACHE + number for number in (0, 2, 3, 4, 7, 8, 9)),
+        "it relies on what UltraVNC's viewer keeps of the screen",
+    ),
 }
 """Encodings that are framed and not drawn, and why."""
 
@@ -330,6 +334,9 @@ class Painting:
             if streams >> number & 1:
                 self.streams.reset(("Tight", number))
 
+    def _solid(self, start: int) -> None:
+        self._canvas()[:] = colours.pixel(self.buffer, start, self.form)
+
     def _fill(self, start: int) -> None:
         self._canvas()[:] = colours.tpixels(self.buffer, start, 1, self.form)[0]
 
@@ -410,7 +417,7 @@ _NO_PIXELS = (
     {
         number
         for number in encodings.WALKERS
-        if number < 0 and number not in (encodings.TIGHT_PNG, -239, -240, -314)
+        if number < 0 and number not in (encodings.TIGHT_PNG, encodings.SOLID_COLOR, -239, -240, -314)
     }
     | {encodings.COPY_RECT}
     | {number for number in encodings.WALKERS if number > 0x10000}
@@ -428,6 +435,7 @@ _SEEN: dict[str, Callable[..., None]] = {
     "palette runs": Painting._palette_runs,
     "compressed": Painting._compressed,
     "reset": Painting._reset,
+    "solid": Painting._solid,
     "fill": Painting._fill,
     "filtered": Painting._filtered,
     "jpeg": Painting._picture,
