@@ -122,6 +122,16 @@ CLIENT_MESSAGES: Mapping[int, str] = {
 }
 """rfbproto.rst, "Client to Server Messages"."""
 
+APPLE_CLIENT_MESSAGES: Mapping[int, str] = {
+    9: "AutoFrameBufferUpdate",
+    18: "SetEncryption",
+    21: "AutoPasteboard",
+    29: "SetDisplayConfiguration",
+    33: "ViewerInfo",
+}
+"""What clients say to Apple's servers (3.889) by numbers that mean something else elsewhere, or nothing.
+Field notes; no layout is published."""
+
 SERVER_MESSAGES: Mapping[int, str] = {
     **_range(8, 10, "Possibly used in UltraVNC"),
     0: "FramebufferUpdate",

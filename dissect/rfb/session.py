@@ -78,6 +78,9 @@ METHODS: Mapping[int, str] = {
 }
 """Security type -> the state in which its exchange begins, where that depends on nothing else."""
 
+APPLE = (3, 889)
+"""The version by which Apple's servers are known."""
+
 APPLE_REQUEST = 10
 """Bytes of Apple's request for the server's key."""
 
@@ -134,6 +137,11 @@ def _read_client_message(session: RfbSession, flow: Flow) -> Reading:
 
 def _read_from_client(session: RfbSession, flow: Flow) -> Reading:
     number = flow.buffer[0]
+    if session.server_version == APPLE and number in constants.APPLE_CLIENT_MESSAGES:
+        name = constants.APPLE_CLIENT_MESSAGES[number]
+        raise NotRead(
+            f"client message {number} to a server of 3.889 is Apple's {name}, which is not published"
+        )
     if number == 255:
         yield from flow.need(2)
         cls: type[ProtocolPacket] | None = messages.QEMU_CLIENT_MESSAGES.get(flow.buffer[1])

@@ -66,6 +66,21 @@ def test_the_evidence_comes_from_the_wire() -> None:
     assert "client message 252: TightVNC's, as the server's capabilities say" in it.over()[0]
 
 
+@pytest.mark.parametrize("number", constants.APPLE_CLIENT_MESSAGES)
+def test_what_is_said_to_an_apple_server_is_not_taken_for_ultravncs(number: int) -> None:
+    it = Talk(RfbSession())
+    it.server(b"RFB 003.889\n")
+    it.client(b"RFB 003.889\n")
+    it.server(b"\1\1")
+    it.client(b"\1")
+    it.server(u32(0))
+    it.client(b"\1")
+    it.server(SERVER_INIT)
+    it.client(bytes([number]) + bytes(7))
+    (told,) = it.over()
+    assert f"client message {number} to a server of 3.889 is Apple's" in told
+
+
 def test_a_number_that_was_not_announced_is_wrong() -> None:
     it = started()
     (told,) = it.client(b"\x82")
