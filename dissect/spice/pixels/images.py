@@ -24,6 +24,8 @@ from dissect.stream.layout import Malformed, Short
 
 PIXELS_LIMIT = 1 << 26
 """Pixels of the largest image and the largest surface that are drawn: 8192 x 8192."""
+SIDE_LIMIT = 1 << 15
+"""Pixels of the longest line and the most lines; X and QXL count them with 16 bits and a sign."""
 
 Plane = npt.NDArray[np.uint8]
 TOP_DOWN = 1 << 2
@@ -51,6 +53,8 @@ def checked(width: int, height: int) -> tuple[int, int]:
     """The size, if it is not 0 and within the limit; else `NotDrawn`."""
     if not 0 < width * height <= PIXELS_LIMIT:
         raise NotDrawn(f"its {width} × {height} pixels are outside the limit of {PIXELS_LIMIT}")
+    if max(width, height) > SIDE_LIMIT:
+        raise NotDrawn(f"its {width} × {height} pixels are outside the limit of {SIDE_LIMIT} a side")
     return width, height
 
 

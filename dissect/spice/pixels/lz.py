@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 NEW = 32
 """Control bytes from here on are copies."""
@@ -17,6 +18,8 @@ FAR = 8191
 """What the long form of a distance in LZ is more than."""
 WINDOW_LIMIT = 1 << 28
 """Bytes of images that are kept for GLZ at most; the oldest is forgotten first."""
+KEEPING = 1 << 10
+"""Bytes that it takes at most to keep one image, beside its pixels."""
 
 
 class Damaged(Exception):
@@ -65,6 +68,11 @@ class _Kept:
     pixels: bytes
     alpha: bytes
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return len(self.pixels) + len(self.alpha) + KEEPING
+
 
 @dataclass(slots=True)
 class Window:
@@ -72,6 +80,8 @@ class Window:
 
     images: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
     held: int = 0
+    _numbers: list[int] = field(default_factory=list)
+    """The numbers of the images, as a heap; some may be of images that are gone."""
 
     def decode(
         self, data: bytes, number: int, pixels: int, unit: int, *, alpha: bool
@@ -87,20 +97,22 @@ class Window:
 
     def release(self, number: int, oldest: int) -> None:
         """Image `number` says that none older than `oldest` images before it is needed any more."""
-        for old in [one for one in self.images if one < number - oldest]:
-            self._drop(old)
+        while self._numbers and self._numbers[0] < number - oldest:
+            self._drop(heappop(self._numbers))
 
     def _keep(self, number: int, kept: _Kept) -> None:
-        if number in self.images:
-            self._drop(number)
+        self._drop(number)
         self.images[number] = kept
-        self.held += len(kept.pixels) + len(kept.alpha)
+        self.held += kept.size
+        heappush(self._numbers, number)
         while self.held > WINDOW_LIMIT and len(self.images) > 1:
             self._drop(next(iter(self.images)))
+        if len(self._numbers) > 2 * len(self.images) + KEEPING:
+            self._numbers = sorted(self.images)
 
     def _drop(self, number: int) -> None:
-        kept = self.images.pop(number)
-        self.held -= len(kept.pixels) + len(kept.alpha)
+        kept = self.images.pop(number, None)
+        self.held -= 0 if kept is None else kept.size
 
     def _plane(
         self, data: bytes, at: int, number: int, pixels: int, unit: int, bias: int, *, plane: str

@@ -19,6 +19,7 @@ from dissect.spice import constants
 from dissect.spice.channels import display
 from dissect.spice.fields import Pointer
 from dissect.spice.pixels.images import Decoder, NotDrawn, Picture, Plane, checked
+from dissect.spice.pixels.lz import KEEPING
 from dissect.stream.pictures import png
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.stream.side import Side
@@ -27,6 +28,8 @@ CACHE_LIMIT = 1 << 28
 """Bytes of images that are kept for FROM_CACHE at most; the oldest is forgotten first."""
 SURFACES_LIMIT = 1 << 29
 """Bytes of all surfaces together at most."""
+STREAMS_LIMIT = 1 << 10
+"""Videos at once; SPICE numbers them from 0 to 63. The oldest is forgotten first."""
 CACHE_ME = 1
 PAL_CACHE_ME = 1
 FROM_CACHE, SURFACE = (103, 106), 104
@@ -47,6 +50,11 @@ class Surface:
     rgb: Plane
     alpha: Plane | None
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        return self.rgb.size + (0 if self.alpha is None else self.alpha.size) + KEEPING
+
 
 class Renderer:
     """Takes the records of one display channel; keeps its surfaces as they are after each."""
@@ -63,6 +71,7 @@ class Renderer:
         """Whether anything that was drawn came as JPEG."""
         self.undrawn: dict[str, int] = {}
         """Message -> how many of it are not drawn."""
+        self._held = 0
         self._decoder = Decoder()
         self._cache: OrderedDict[int, Picture] = OrderedDict()
         self._cached = 0
@@ -119,12 +128,13 @@ class Renderer:
         if form not in (8, 16, 32, 80, 96):
             raise NotDrawn(f"surface format {constants.SURFACE_FORMATS.get(form, form)} is not drawn on")
         width, height = checked(values["width"], values["height"])
-        held = sum(3 * one.rgb.size for one in self.surfaces.values())
-        if held + 3 * 3 * width * height > 3 * SURFACES_LIMIT:
+        self._drop(values["surface_id"])
+        if self._held + 4 * width * height + KEEPING > SURFACES_LIMIT:
             raise NotDrawn(f"all surfaces together are over the limit of {SURFACES_LIMIT} bytes")
         alpha = np.zeros((height, width), np.uint8) if form in (8, 96) else None
-        rgb = np.zeros((height, width, 3), np.uint8)
-        self.surfaces[values["surface_id"]] = Surface(form, rgb, alpha)
+        surface = Surface(form, np.zeros((height, width, 3), np.uint8), alpha)
+        self.surfaces[values["surface_id"]] = surface
+        self._held += surface.size
         if values["flags"] & PRIMARY:
             self.primary = values["surface_id"]
 
@@ -136,7 +146,11 @@ class Renderer:
     def _destroy(self, values: Mapping[str, Any]) -> None:
         # The primary surface stays to be looked at until there is another: a guest that changes its mode.
         if values["surface_id"] != self.primary:
-            self.surfaces.pop(values["surface_id"], None)
+            self._drop(values["surface_id"])
+
+    def _drop(self, number: int) -> None:
+        surface = self.surfaces.pop(number, None)
+        self._held -= 0 if surface is None else surface.size
 
     # --- images
 
@@ -166,14 +180,14 @@ class Renderer:
         if descriptor["flags"] & CACHE_ME:
             self._forget(number)
             self._cache[number] = picture
-            self._cached += picture.rgb.size
+            self._cached += _size(picture)
             while self._cached > CACHE_LIMIT and len(self._cache) > 1:
                 self._forget(next(iter(self._cache)))
         return picture
 
     def _forget(self, number: int) -> None:
         picture = self._cache.pop(number, None)
-        self._cached -= 0 if picture is None else picture.rgb.size
+        self._cached -= 0 if picture is None else _size(picture)
 
     def _keep_palette(self, image: Mapping[str, Any]) -> None:
         coloured = image.get("bitmap") or image.get("lz_plt")
@@ -360,7 +374,10 @@ class Renderer:
     # --- video
 
     def _stream_create(self, values: Mapping[str, Any]) -> None:
+        self._streams.pop(values["id"], None)
         self._streams[values["id"]] = values
+        if len(self._streams) > STREAMS_LIMIT:
+            del self._streams[next(iter(self._streams))]
 
     def _stream_clip(self, values: Mapping[str, Any]) -> None:
         if values["id"] in self._streams:
@@ -434,13 +451,28 @@ class _Spot:
 
     def within(self, rects: list[Mapping[str, int]]) -> None:
         """Draw inside these rectangles only."""
-        where = np.zeros((self.height, self.width), np.bool_)
+        edges: list[tuple[int, int, int, int]] = []
         for rect in rects:
             top, left = max(0, rect["top"] - self.top), max(0, rect["left"] - self.left)
-            bottom, right = rect["bottom"] - self.top, rect["right"] - self.left
+            bottom = min(self.height, rect["bottom"] - self.top)
+            right = min(self.width, rect["right"] - self.left)
             if bottom > top and right > left:
-                where[top:bottom, left:right] = True
-        self.where = where
+                edges.append((top, left, bottom, right))
+        area = sum((bottom - top) * (right - left) for top, left, bottom, right in edges)
+        if area <= self.height * self.width:
+            self.where = np.zeros((self.height, self.width), np.bool_)
+            for top, left, bottom, right in edges:
+                self.where[top:bottom, left:right] = True
+            return
+        # No server sends rectangles that overlap; each pixel is touched once all the same.
+        count = np.zeros((self.height + 1, self.width + 1), np.int32)
+        for top, left, bottom, right in edges:
+            count[top, left] += 1
+            count[bottom, right] += 1
+            count[top, right] -= 1
+            count[bottom, left] -= 1
+        inside: Where = count.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+        self.where = inside
 
     def masked(self, bits: Where, position: Mapping[str, int], *, inverse: bool) -> None:
         """Draw where the bits are set only (`inverse`: where they are not)."""
@@ -466,6 +498,12 @@ class _Spot:
                 self.alpha[...] = values
             else:
                 np.copyto(self.alpha, values, where=where)
+
+
+def _size(picture: Picture) -> int:
+    """Bytes that a picture takes."""
+    planes = (picture.rgb, picture.alpha, picture.bits)
+    return sum(plane.size for plane in planes if plane is not None) + KEEPING
 
 
 def images_in(value: Any) -> Iterator[Mapping[str, Any]]:

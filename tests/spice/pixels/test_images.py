@@ -153,6 +153,18 @@ def test_deflated_glz() -> None:
     ("image", "why"),
     [
         (bitmap(8, 1 << 31, 1 << 31, b"", stride=4), "outside the limit"),
+        (
+            decoded(
+                descriptor(1, 1 << 26, 1)
+                + u32(84)
+                + b"QUIC"
+                + u32(0)
+                + u32(4)
+                + words(1 << 26, 1)
+                + bytes(64)
+            ),
+            "outside the limit of 32768 a side",
+        ),
         (bitmap(8, 4, 1, bytes(8)), "cannot hold 4 pixels"),
         (bitmap(11, 4, 1, bytes(8)), "format 11 is not defined"),
         (decoded(descriptor(105, 8, 8) + u32(4) + b"abcd"), "JPEG is damaged"),

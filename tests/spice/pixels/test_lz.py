@@ -91,10 +91,25 @@ def test_glz_forgets_what_it_is_told_to_and_what_is_too_much(monkeypatch: pytest
         window.decode(b"\x00abc", number, 1, 3, alpha=False)
     window.release(9, 3)
     assert list(window.images) == [6, 7, 8, 9]
-    monkeypatch.setattr(lz, "WINDOW_LIMIT", 8)
+    one = 4 + lz.KEEPING
+    assert window.held == 4 * one
+    monkeypatch.setattr(lz, "WINDOW_LIMIT", 2 * one)
     window.decode(b"\x00abc", 10, 1, 3, alpha=False)
     assert list(window.images) == [9, 10]
-    assert window.held == 8
+    assert window.held == 2 * one
+
+
+def test_glz_keeps_few_of_any_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small they are, and in whatever order they come."""
+    monkeypatch.setattr(lz, "WINDOW_LIMIT", 100 * lz.KEEPING)
+    window = lz.Window()
+    for number in range(5000):
+        window.decode(b"\x00abc", number * 7919 % 5003, 1, 3, alpha=False)
+        window.release(number, 1 << 31)
+    assert len(window.images) < 100
+    assert len(window._numbers) <= 200 + lz.KEEPING
+    window.release(5002, 0)
+    assert all(number >= 5002 for number in window.images)
 
 
 @settings(max_examples=150)

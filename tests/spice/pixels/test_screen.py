@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dissect.spice.pixels import screen
+from dissect.spice.pixels.lz import KEEPING
 from dissect.spice.pixels.screen import Renderer
 from dissect.spice.session import SpiceSession
 from dissect.stream.records import Record
@@ -239,6 +241,39 @@ def test_operations_without_a_reader_are_named() -> None:
         assert canvas.say(number, body) == [
             f"SPICE_MSG_DISPLAY_DRAW_{name} is not drawn: it is not drawn here"
         ]
+
+
+def test_any_number_of_clips_costs_each_pixel_once() -> None:
+    it = Canvas()
+    whole = [rect(0, 0, 3, 4)] * 5000
+    some = [rect(0, 0, 2, 1), rect(1, 0, 3, 2), rect(-5, 3, 1, 9), rect(2, 2, 2, 9)] * 2
+    it.say(FILL, base(0, 0, 3, 4, *some) + solid(B) + u16(PUT) + mask())
+    assert it.painted(COLOUR_B) == [(0, 0), (0, 3), (1, 0), (1, 1), (2, 0), (2, 1)]
+    it.say(FILL, base(0, 0, 3, 4, *whole) + solid(B) + u16(PUT) + mask())
+    assert len(it.painted(COLOUR_B)) == 12
+
+
+def test_what_is_kept_has_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Surfaces, images and videos, however small each of them is."""
+    monkeypatch.setattr(screen, "SURFACES_LIMIT", 50 * KEEPING)
+    monkeypatch.setattr(screen, "CACHE_LIMIT", 20 * KEEPING)
+    monkeypatch.setattr(screen, "STREAMS_LIMIT", 10)
+    it = Canvas()
+    told = [why for number in range(1, 100) for why in it.say(CREATE, words(number, 1, 1, 32, 0))]
+    assert all(f"all surfaces together are over the limit of {50 << 10} bytes" in why for why in told)
+    assert 40 < len(it.renderer.surfaces) < 50
+    for number in range(1, 100):
+        it.say(DESTROY, u32(number))
+    assert len(it.renderer.surfaces) == 1
+    assert it.say(CREATE, words(1, 1, 1, 32, 0)) == []
+    for number in range(100):
+        one = image([[A]], number=number, flags=1)
+        assert it.say(COPY, drawn(base(0, 0, 1, 1), rect(0, 0, 1, 1), one)) == []
+    assert len(it.renderer._cache) < 20
+    video = u8(1) + u8(1) + u64(0) + words(4, 3, 4, 3) + rect(0, 0, 3, 4) + clip()
+    for number in range(100):
+        it.say(122, words(0, number) + video)
+    assert list(it.renderer._streams) == list(range(90, 100))
 
 
 def test_lost_bytes_are_told() -> None:
