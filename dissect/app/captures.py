@@ -11,7 +11,6 @@ import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ from dissect.capture import (
     Capture,
     CaptureError,
     Conversation,
-    Conversations,
     Event,
     Frame,
     Opened,
@@ -29,14 +27,14 @@ from dissect.capture import (
     open_capture,
 )
 from dissect.capture.notes import Notes
+from dissect.dissection import readers
 from dissect.dissection.reading import Dissected, Tell, dissect
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.records import Record
 
 if TYPE_CHECKING:
-    from dissect.capture.bulk import Bulk
-    from dissect.capture.plain import Plain
+    from dissect.dissection.readers import Reader
 
 Keep = Callable[[Frame], bool]
 
@@ -222,8 +220,8 @@ class Captures:
             for group in [names] if self._merge else [[name] for name in names]:
                 if self.interrupted:
                     break
-                verdicts_alone = not self._records and self._watch is None and self._only is None
-                if self._jobs > 1 and verdicts_alone and _size(group) >= LARGE:
+                large = self._verdicts_alone and readers.size_of(group) >= readers.LARGE
+                if self._jobs > 1 and large and not self._swift(group):
                     yield from self._together(group, progress)
                 else:
                     yield from self._group(group, progress)
@@ -236,8 +234,6 @@ class Captures:
         """Captures that are one, read by several processes."""
         from dissect.app.together import read_together
 
-        if self._swift(names):
-            prepare_swift()  # once, for all processes
         parts = [
             Captures(
                 names,
@@ -363,19 +359,12 @@ class Captures:
             self.notes.names = earlier
         self.names[capture.name] = self.notes.names
 
-    def _reader(self, names: Sequence[str]) -> Bulk | Plain:
+    def _reader(self, names: Sequence[str]) -> Reader:
         """What reads these captures best."""
-        if self._share[1] == 1 and not self._follow and 0 < _size(names) < SMALL:
-            from dissect.capture.plain import Plain
-
-            return Plain(Conversations())
         if self._swift(names):
-            if self._share[1] == 1:
-                prepare_swift()
-            return swift_reader(self._share)
-        from dissect.capture.bulk import Bulk  # numpy is slow to import
-
-        return Bulk(Conversations(), self._share)
+            return readers.swift_reader(beside=self._jobs > 1, compiling=_compiling)
+        # What grows has no size yet, as standard input has none.
+        return readers.plain_reader(["-"] if self._follow else names, self._share)
 
     def _note(self, conversation: Conversation, name: str) -> None:
         """A conversation that began in this capture was told of for the first time."""
@@ -383,13 +372,17 @@ class Captures:
         if self._share[1] > 1:
             self.began[conversation.index] = self.file, conversation.first_frame
 
-    def _swift(self, names: Sequence[str]) -> bool:
-        """Whether the compiled kernels are worth the second that they take to come up, and can be used."""
-        if self._records or self._watch is not None or self._only is not None or self._keep is not None:
-            return False
-        return not self._follow and worth_swift(names)
+    @property
+    def _verdicts_alone(self) -> bool:
+        return not self._records and self._watch is None and self._only is None
 
-    def _ticker(self, capture: Capture, bulk: Bulk | Plain, past: int, show: _Shower) -> Callable[[], None]:
+    def _swift(self, names: Sequence[str]) -> bool:
+        """Whether the compiled kernels read these; they use two cores by themselves."""
+        if not self._verdicts_alone or self._keep is not None or self._follow or self._share[1] > 1:
+            return False
+        return readers.worth_swift(names)
+
+    def _ticker(self, capture: Capture, bulk: Reader, past: int, show: _Shower) -> Callable[[], None]:
         """What is called often: shows how far this capture is, or tells whoever asked to be told."""
 
         def tick() -> None:
@@ -419,6 +412,12 @@ class Captures:
         if old is not None and self._share[0] == 0:
             terminal.complain(old.reason, source=old.source, offset=old.offset)
         self._failure = new
+
+
+def _compiling() -> None:
+    """Say on a terminal why it takes so long to begin."""
+    if sys.stderr.isatty():
+        terminal.complain("compiling what reads large captures; once, for some ten seconds")
 
 
 def read_captures(
@@ -487,57 +486,6 @@ class _Shower:
         if size and passed > 1 and read:
             text += f", {_left(passed * max(0, size - read) / read)} left"
         self._progress.update(text)
-
-
-LARGE = 64 << 20
-"""Bytes of captures from which on several processes read them together."""
-
-SMALL = 1 << 20
-"""Bytes of captures below which numpy is not worth its import."""
-
-SWIFT = 192 << 20
-"""Bytes of captures from which on the compiled kernels read them, where numba is installed."""
-
-
-def worth_swift(names: Sequence[str]) -> bool:
-    """Whether these are files that `swift_reader` can read, and so large that it is worth its start."""
-    return find_spec("numba") is not None and _size(names) >= SWIFT
-
-
-def prepare_swift() -> None:
-    """Load the compiled kernels, and say on a terminal why it takes so long where they must be compiled."""
-    from dissect.capture import swift
-
-    if sys.stderr.isatty() and swift.to_compile():
-        terminal.complain("compiling what reads large captures; once, for some ten seconds")
-    swift.prepare()
-
-
-def swift_reader(share: tuple[int, int] = (0, 1)) -> Bulk:
-    """What reads captures by the compiled kernels, for verdicts alone; see `Swift`."""
-    from dissect.capture.swift import Swift
-    from dissect.dissection.recognise import first_bytes
-
-    return Swift(Conversations(), first_bytes(), share)
-
-
-def _size(names: Sequence[str]) -> int:
-    """Bytes of captures that are files and not compressed; 0 where one is anything else."""
-    from dissect.capture.packed import MAGIC_SIZE, kind_of
-
-    size = 0
-    for name in names:
-        path = Path(name)
-        try:
-            if name == "-" or not path.is_file():
-                return 0
-            with path.open("rb") as stream:
-                if kind_of(stream.read(MAGIC_SIZE)) is not None:
-                    return 0
-            size += path.stat().st_size
-        except OSError:
-            return 0
-    return size
 
 
 def _left(seconds: float) -> str:

@@ -20,10 +20,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dissect.app.captures import swift_reader, worth_swift
 from dissect.app.terminal import Unusable
-from dissect.capture import CaptureError, Conversations, open_capture
-from dissect.capture.bulk import Bulk
+from dissect.capture import CaptureError, open_capture
+from dissect.dissection.readers import reader_for_verdicts
 from dissect.dissection.reading import dissect
 from dissect.firstbyte.tables import COLUMNS, CONVERSATION, conversation_row, schema_of
 
@@ -237,12 +236,12 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
     except (OSError, ValueError, ImportError) as error:
         yield {**empty, "capture": source.name, "error": str(error)}
         return
-    bulk = swift_reader() if worth_swift([source.name]) else Bulk(Conversations())
+    reader = reader_for_verdicts([source.name])
     with capture:
 
         def events() -> Iterator[Any]:
-            yield from bulk.read(capture)
-            yield from bulk.finish(capture, capture.end_ns)
+            yield from reader.read(capture)
+            yield from reader.finish(capture, capture.end_ns)
 
         for dissected in dissect(events(), records=False):
             yield conversation_row(dissected.verdict, source.name)

@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
+from dissect.capture.ahead import Ahead
 from dissect.capture.notes import (
     HEAD,
     MAX_COMMENTS,
@@ -60,6 +61,7 @@ MAX_INTERFACES: Final = 1 << 16
 """Interfaces kept for one section of a pcapng file."""
 
 _CHUNK: Final = 256 << 10
+_TWICE: Final = 128 << 10  # bytes that chunks which are read ahead have in common; few records are larger
 _LAST_BLOCKS: Final = 64  # at the end of a file, among which names are looked for before it is read
 _AGAIN: Final = 4096  # bytes that are read at once where a record is read again: nearly all are smaller
 
@@ -407,6 +409,7 @@ class Capture:
         self._stream = stream
         self._owned = owned
         self._source = _Source(stream)
+        self._ahead: Ahead | None = None
         self._records: _Records | None = None  # of a pcap file in the common form
         self._section: _Section | None = None  # of a pcapng file, the latest
         self._frames = self._begin()
@@ -429,6 +432,9 @@ class Capture:
 
     def close(self) -> None:
         """Stop reading; closes the file if `open_capture` opened it."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
         if self._owned:
             self._stream.close()
 
@@ -709,6 +715,8 @@ class Capture:
         A record that only begins in the buffer is completed by itself, so that little is copied.
         """
         source = self._source
+        if self._ahead is not None and not source.stopped and self._turn(self._ahead, size):
+            return True
         if not source.left:
             return source.need(1)
         chunk, source.chunk = source.chunk, 0
@@ -716,6 +724,26 @@ class Capture:
             return source.need(size)
         finally:
             source.chunk = chunk
+
+    def read_beside(self, size: int) -> None:
+        """From now on a thread reads ahead for `fill`, so many bytes at once; only where `readable_again`."""
+        self._ahead = Ahead(self._stream.fileno(), self._source.offset, size, min(_TWICE, size // 4))
+
+    def _turn(self, ahead: Ahead, size: int) -> bool:
+        """Go on with a chunk that was read ahead; False where none has the next `size` bytes whole."""
+        source = self._source
+        offset = source.offset
+        try:
+            found = ahead.take(offset, size)
+        except OSError as error:
+            source.error = _words(error)
+            return False
+        if found is None:
+            return False
+        source.buffer, source.position = found
+        source.base = offset - source.position
+        source.consumed = self._stream.seek(source.base + len(source.buffer))  # where others read on
+        return True
 
     def frame_of(
         self, which: int, number: int, data: bytes, time_ns: int, length: int, linktype: int, at: int

@@ -83,9 +83,20 @@ _CLOSED: Final = 6
 class Swift(Bulk):
     """Reads captures into `conversations`, one after the other; each must be `Capture.readable_again`."""
 
-    def __init__(self, conversations: Conversations, firsts: bytes, share: tuple[int, int] = (0, 1)) -> None:
-        """firsts: what each first byte of a side says, see `stream.recognition`. share: as for `Bulk`."""
+    def __init__(
+        self,
+        conversations: Conversations,
+        firsts: bytes,
+        share: tuple[int, int] = (0, 1),
+        *,
+        beside: bool = False,
+    ) -> None:
+        """firsts: what each first byte of a side says, see `stream.recognition`. share: as for `Bulk`.
+
+        beside: a thread of its own reads the file, so that two cores are used.
+        """
         super().__init__(conversations, share)
+        self._beside = beside
         self._firsts = np.frombuffer(firsts, np.uint8).astype(np.int64)
         state = self._state = np.zeros(k.STATES, np.int64)
         state[k.SHARE], state[k.SHARES] = share
@@ -130,6 +141,8 @@ class Swift(Bulk):
         """As `Bulk.read`. more: another capture follows."""
         assert keep is None
         capture.read_ahead(READ_AHEAD)
+        if self._beside:
+            capture.read_beside(READ_AHEAD)
         while True:
             events: list[Event] = []
             if tick is not None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import ref
 
-from dissect.capture import Capture, CaptureError, Conversations, Event, open_capture
+from dissect.capture import Capture, CaptureError, Event, open_capture
+from dissect.dissection.readers import plain_reader, reader_for_verdicts
 from dissect.dissection.reading import Dissected, dissect, each
 from dissect.dissection.verdict import Verdict
 from dissect.firstbyte import hexview
@@ -32,6 +33,7 @@ from dissect.timing.observations import Observation, observations
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
+    from dissect.dissection.readers import Reader
     from dissect.firstbyte.pictures import Picture
     from dissect.firstbyte.tables import Table
 
@@ -616,7 +618,9 @@ class Captures:
 
     # --- reading
 
-    def _read(self, path: str, read: Callable[[Iterator[Event]], Iterator[T]]) -> Iterator[T]:
+    def _read(
+        self, path: str, read: Callable[[Iterator[Event]], Iterator[T]], reader: Reader | None = None
+    ) -> Iterator[T]:
         """What `read` makes of the events of one capture; notes what was wrong with it."""
         try:
             capture = open_capture(path)
@@ -627,7 +631,7 @@ class Captures:
             return
         with capture:
             try:
-                yield from read(_events(capture))
+                yield from read(_events(capture, reader or plain_reader([path])))
             finally:
                 unused = capture.not_used()
                 self._problems[path] = [str(problem) for problem in capture.problems]
@@ -635,7 +639,8 @@ class Captures:
 
     def _verdicts(self) -> Iterator[tuple[str, Verdict]]:
         for path in self.paths:
-            for dissected in self._read(path, lambda events: dissect(events, records=False)):
+            reader = reader_for_verdicts([path], beside=True)
+            for dissected in self._read(path, lambda events: dissect(events, records=False), reader):
                 yield path, dissected.verdict
 
     def _conversation(self, path: str, dissected: Dissected, kept: list[raw.Record] | None) -> Conversation:
@@ -652,12 +657,9 @@ class Captures:
         return conversation
 
 
-def _events(capture: Capture) -> Iterator[Event]:
-    from dissect.capture.bulk import Bulk  # numpy is slow to import
-
-    bulk = Bulk(Conversations())
-    yield from bulk.read(capture)
-    yield from bulk.finish(capture, capture.end_ns)
+def _events(capture: Capture, reader: Reader) -> Iterator[Event]:
+    yield from reader.read(capture)
+    yield from reader.finish(capture, capture.end_ns)
 
 
 def _cost(records: Iterable[raw.Record]) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from dissect.app import captures as room
 from dissect.app import main as app
 from dissect.app.captures import Captures
 from dissect.app.commands import schema
 from dissect.app.together import read_together
+from dissect.dissection import readers
 from dissect.dissection.reading import Dissected
 from tests.app.captures import CURE, FAST, HANG, write
 from tests.capture import build
@@ -46,8 +46,8 @@ def test_the_same_answers(
     capture: Path, jobs: int, swift: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, complaints = answers(capfd, str(capture), "--jobs", "1")
-    monkeypatch.setattr(room, "LARGE", 0)
-    monkeypatch.setattr(room, "SWIFT", 0 if swift else 1 << 60)
+    monkeypatch.setattr(readers, "LARGE", 0)
+    monkeypatch.setattr(readers, "SWIFT", 0 if swift else 1 << 60)
     together, others = answers(capfd, str(capture), "--jobs", str(jobs))
     assert together == alone
     assert others == complaints
@@ -77,7 +77,7 @@ def test_rotated_captures_and_a_cut(
     with Path(names[2]).open("r+b") as stream:
         stream.truncate(Path(names[2]).stat().st_size - 5)
     alone = answers(capfd, "--merge", *names, "--jobs", "1")
-    monkeypatch.setattr(room, "LARGE", 0)
+    monkeypatch.setattr(readers, "LARGE", 0)
     assert answers(capfd, "--merge", *names, "--jobs", "2") == alone
     assert alone[1].count("\n") == 1
 
@@ -87,7 +87,7 @@ def test_the_selected_packets_are_the_same(
 ) -> None:
     one, two = tmp_path / "1.pcapng", tmp_path / "2.pcapng"
     answers(capfd, str(capture), "--jobs", "1", "--verdict", "wrong-protocol", "-w", str(one))
-    monkeypatch.setattr(room, "LARGE", 0)
+    monkeypatch.setattr(readers, "LARGE", 0)
     answers(capfd, str(capture), "--jobs", "2", "--verdict", "wrong-protocol", "-w", str(two))
     assert one.read_bytes() == two.read_bytes()
 
@@ -100,7 +100,7 @@ def test_a_share_may_be_empty(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One conversation, or none: what one process says, two say, and no more."""
-    monkeypatch.setattr(room, "LARGE", 0)
+    monkeypatch.setattr(readers, "LARGE", 0)
     path = str(write(tmp_path / "x.pcapng", *steps))
     told = []
     for jobs in ("1", "3"):
@@ -108,20 +108,6 @@ def test_a_share_may_be_empty(
         told.append((code, *capfd.readouterr()))
     assert told[0] == told[1]
     assert told[0][0] == (app.PASS if steps else app.UNUSABLE)
-
-
-def test_small_captures_pipes_and_compressed_ones_are_read_by_one(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.pcapng", CURE, FAST, HANG)
-    assert room._size([str(path)]) < room.LARGE
-    assert not room._size(["-"])
-    assert not room._size([str(tmp_path / "missing")])
-    big = tmp_path / "big"
-    big.write_bytes(path.read_bytes())
-    os.truncate(big, room.LARGE)
-    assert room._size([str(big)]) == room.LARGE
-    big.write_bytes(b"\x1f\x8b")
-    os.truncate(big, room.LARGE)
-    assert not room._size([str(big)])
 
 
 class Part:
@@ -173,9 +159,9 @@ def test_names_of_addresses(
         target.write(build.block(4, names))
     found = []
     for large, swift, jobs in ((1 << 40, 1 << 60, "1"), (0, 1 << 60, "1"), (0, 1 << 60, "2"), (0, 0, "2")):
-        monkeypatch.setattr(room, "LARGE", large)
-        monkeypatch.setattr(room, "SMALL", large)
-        monkeypatch.setattr(room, "SWIFT", swift)
+        monkeypatch.setattr(readers, "LARGE", large)
+        monkeypatch.setattr(readers, "SMALL", large)
+        monkeypatch.setattr(readers, "SWIFT", swift)
         found.append(answers(capfd, *merge, str(path), "--jobs", jobs))
         assert app.main(["verdict", *merge, str(path), "--jobs", jobs]) == app.PASS
         assert capfd.readouterr().out.count("127.0.0.1:5900 (vm7.example)") == 3

@@ -78,7 +78,7 @@ class Found:
     """The verdicts of a capture, how many packets were passed over, conversations told as a whole."""
 
     def __init__(self, path: Path, share: tuple[int, int] = (0, 1)) -> None:
-        self.swift = swift.Swift(Conversations(), FIRSTS, share)
+        self.swift = swift.Swift(Conversations(), FIRSTS, share, beside=vars(swift)["k"] is PLAIN)
         self.whole = 0
         with open_capture(path) as self.capture:
             assert self.capture.readable_again

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which of the ways to read captures is the quickest for these; all of them say the same.
+
+`Plain` takes packets one by one, `Bulk` many at once with numpy, `Swift` with kernels that numba compiles.
+They are imported where they are chosen, for numpy and numba take longer to come up than a small capture to
+read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from dissect.capture.conversations import Conversations
+from dissect.capture.packed import MAGIC_SIZE, kind_of
+from dissect.dissection.recognise import first_bytes
+
+if TYPE_CHECKING:
+    from dissect.capture.bulk import Bulk
+    from dissect.capture.plain import Plain
+
+Reader: TypeAlias = "Bulk | Plain"
+
+SMALL = 1 << 20
+"""Bytes of captures below which numpy is not worth its import."""
+
+LARGE = 64 << 20
+"""Bytes of captures from which on several processes are worth their start."""
+
+SWIFT = 384 << 20
+"""Bytes of captures from which on the compiled kernels are worth theirs, where numba is installed."""
+
+
+def size_of(names: Sequence[str]) -> int:
+    """Bytes of captures that are files and not compressed; 0 where one is anything else."""
+    size = 0
+    for name in names:
+        path = Path(name)
+        try:
+            if name == "-" or not path.is_file():
+                return 0
+            with path.open("rb") as stream:
+                if kind_of(stream.read(MAGIC_SIZE)) is not None:
+                    return 0
+            size += path.stat().st_size
+        except OSError:
+            return 0
+    return size
+
+
+def worth_swift(names: Sequence[str]) -> bool:
+    """Whether the kernels can read these captures, and are worth it, where verdicts alone are wanted."""
+    return find_spec("numba") is not None and size_of(names) >= SWIFT
+
+
+def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None = None) -> Reader:
+    """The reader by the kernels, which are loaded now; see `Swift`.
+
+    beside: a second core may be used. compiling: is told when they must be compiled first, for some ten
+    seconds.
+    """
+    from dissect.capture import swift
+
+    if compiling is not None and swift.to_compile():
+        compiling()
+    swift.prepare()
+    return swift.Swift(Conversations(), first_bytes(), beside=beside)
+
+
+def plain_reader(names: Sequence[str], share: tuple[int, int] = (0, 1)) -> Reader:
+    """The reader whatever is wanted of the captures: packet by packet, or with numpy. share: see `Bulk`."""
+    if share[1] == 1 and 0 < size_of(names) < SMALL:
+        from dissect.capture.plain import Plain
+
+        return Plain(Conversations())
+    from dissect.capture.bulk import Bulk
+
+    return Bulk(Conversations(), share)
+
+
+def reader_for_verdicts(
+    names: Sequence[str], *, beside: bool = False, compiling: Callable[[], None] | None = None
+) -> Reader:
+    """The reader where verdicts alone are wanted, so that conversations are put aside (`dissect`)."""
+    if worth_swift(names):
+        return swift_reader(beside=beside, compiling=compiling)
+    return plain_reader(names)
