@@ -26,15 +26,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scapy.fields import (
-    ConditionalField,
-    FieldLenField,
-    FieldListField,
-    PacketField,
-    PacketListField,
-    StrField,
-)
-
 import dissect.firstbyte as api
 from dissect.app import main as app
 from dissect.app.commands import schema as schemas
@@ -44,6 +35,14 @@ from dissect.spice import constants as spice_constants
 from dissect.spice.channels.base import BODIES, body
 from dissect.spice.fields import FLAGS, PointedField, PointerField
 from dissect.stream import layout
+from dissect.stream.fields import (
+    ConditionalField,
+    FieldLenField,
+    FieldListField,
+    PacketField,
+    PacketListField,
+    StrField,
+)
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.side import Side
 from dissect.stream.text import plural

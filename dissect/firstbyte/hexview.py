@@ -50,9 +50,9 @@ def spans(message: raw.Message) -> list[Span]:
     for part in message.parts:
         packet: Any = part.cls()
         rest = message.raw[part.start : part.end]
-        for field in part.cls.fields_desc:
+        for field, scapys in zip(part.cls.fields_desc, packet.fields_desc, strict=True):
             before = len(rest)
-            rest, packet.fields[field.name] = field.getfield(packet, rest)
+            rest, packet.fields[field.name] = scapys.getfield(packet, rest)
             if len(rest) < before:
                 span = Span(field.name, part.end - before, part.end - len(rest), _secret(field))
                 found.append(span)

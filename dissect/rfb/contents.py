@@ -12,7 +12,16 @@ import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from scapy.fields import (
+from dissect.rfb.encodings import (
+    DESKTOP_NAME,
+    EXTENDED_DESKTOP_SIZE,
+    SERVER_IDENTITY,
+    SUPPORTED_ENCODINGS,
+    X_CURSOR,
+    Rectangle,
+)
+from dissect.rfb.messages import ENCODING_NAMES, TEXT_LIMIT, PixelFormat, RfbPacket, Screen
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     FieldLenField,
@@ -26,16 +35,6 @@ from scapy.fields import (
     XIntField,
     XShortField,
 )
-
-from dissect.rfb.encodings import (
-    DESKTOP_NAME,
-    EXTENDED_DESKTOP_SIZE,
-    SERVER_IDENTITY,
-    SUPPORTED_ENCODINGS,
-    X_CURSOR,
-    Rectangle,
-)
-from dissect.rfb.messages import ENCODING_NAMES, TEXT_LIMIT, PixelFormat, RfbPacket, Screen
 from dissect.stream.layout import Padding, TextField
 
 CONTENTS: dict[int, type[RfbPacket]] = {}
@@ -212,7 +211,7 @@ class VmwareDisplayModeChange(RfbPacket):
     """rfbproto.rst "VMware Display Mode Change Pseudo-encoding"."""
 
     name = "VMwareDisplayModeChange"
-    fields_desc = [PacketField("pixel_format", PixelFormat(), PixelFormat)]
+    fields_desc = [PacketField("pixel_format", None, PixelFormat)]
 
 
 @_of(0x574D566A)

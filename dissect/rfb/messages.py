@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from scapy.fields import (
+from dissect.rfb import constants
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -30,8 +31,6 @@ from scapy.fields import (
     XByteField,
     XIntField,
 )
-
-from dissect.rfb import constants
 from dissect.stream.layout import (
     FixedTextField,
     LiteralField,
@@ -265,7 +264,7 @@ class ServerInit(RfbPacket):
     fields_desc = [
         ShortField("framebuffer_width", 0),
         ShortField("framebuffer_height", 0),
-        PacketField("server_pixel_format", PixelFormat(), PixelFormat),
+        PacketField("server_pixel_format", None, PixelFormat),
         FieldLenField("name_length", None, length_of="name_string", fmt="I"),
         TextField("name_string", b"", length_from=lambda p: p.name_length),
     ]
@@ -305,7 +304,7 @@ class SetPixelFormat(RfbPacket):
     fields_desc = [
         type_field(constants.CLIENT_MESSAGES, 0),
         Padding("padding", 3),
-        PacketField("pixel_format", PixelFormat(), PixelFormat),
+        PacketField("pixel_format", None, PixelFormat),
     ]
 
 

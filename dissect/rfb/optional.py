@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scapy.fields import (
+from dissect.rfb.messages import Colour, RfbPacket, message
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -22,8 +23,6 @@ from scapy.fields import (
     StrLenField,
     XByteField,
 )
-
-from dissect.rfb.messages import Colour, RfbPacket, message
 from dissect.stream.layout import Padding, TextField
 from dissect.stream.side import Side
 

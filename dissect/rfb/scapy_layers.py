@@ -11,4 +11,4 @@ from dissect.stream.layout import packet_classes as _packet_classes
 _modules = (_messages, _optional, _security, _tightfiles, _contents)
 _classes = _packet_classes({name: value for module in _modules for name, value in vars(module).items()})
 __all__ = list(_classes)
-globals().update(_classes)
+globals().update({name: cls.scapy_class() for name, cls in _classes.items()})

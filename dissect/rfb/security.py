@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scapy.fields import (
+from dissect.rfb import constants
+from dissect.rfb.messages import TEXT_LIMIT, RfbPacket
+from dissect.stream.fields import (
     ByteField,
     FieldLenField,
     FieldListField,
@@ -21,9 +23,6 @@ from scapy.fields import (
     StrFixedLenField,
     StrLenField,
 )
-
-from dissect.rfb import constants
-from dissect.rfb.messages import TEXT_LIMIT, RfbPacket
 from dissect.stream.layout import FixedTextField, RestField, SecretField, SecretLenField, TextField
 
 # --- VeNCrypt ------------------------------------------------------------------------------------------

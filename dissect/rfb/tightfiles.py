@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from scapy.fields import (
+from dissect.rfb.messages import TEXT_LIMIT, RfbPacket
+from dissect.stream.fields import (
     ByteField,
     ConditionalField,
     FieldLenField,
@@ -23,8 +24,6 @@ from scapy.fields import (
     StrFixedLenField,
     StrLenField,
 )
-
-from dissect.rfb.messages import TEXT_LIMIT, RfbPacket
 from dissect.stream.layout import Padding, TextField
 from dissect.stream.side import Side
 

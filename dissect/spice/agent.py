@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice.fields import LEIntFlagsField, SpicePacket, flag_names
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -26,8 +27,6 @@ from scapy.fields import (
     PacketListField,
     StrLenField,
 )
-
-from dissect.spice.fields import LEIntFlagsField, SpicePacket, flag_names
 from dissect.stream.layout import BitNamesField, Padding, TextField
 
 HEADER_SIZE = 20

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice.fields import SpicePacket, flag_names
+from dissect.stream.fields import (
     FieldLenField,
     LEIntEnumField,
     LEIntField,
@@ -20,8 +21,6 @@ from scapy.fields import (
     LESignedLongField,
     StrLenField,
 )
-
-from dissect.spice.fields import SpicePacket, flag_names
 from dissect.stream.layout import FixedTextField
 
 UNIT_LIMIT = 1 << 24

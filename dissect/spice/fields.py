@@ -15,14 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from scapy.fields import (
+from dissect.stream.fields import (
     ByteField,
     LEIntField,
     LEShortField,
     PacketField,
     PacketListField,
 )
-
 from dissect.stream.layout import (
     Buffer,
     Layout,
@@ -43,8 +42,6 @@ def flag_names(names: str, first: int = 0) -> dict[int, str]:
 class ByteFlagsField(ByteField):
     """8 bits with names."""
 
-    __slots__ = ["bits"]
-
     def __init__(self, name: str, default: int, bits: Mapping[int, str]) -> None:
         super().__init__(name, default)
         self.bits = bits
@@ -53,8 +50,6 @@ class ByteFlagsField(ByteField):
 class LEShortFlagsField(LEShortField):
     """16 bits with names."""
 
-    __slots__ = ["bits"]
-
     def __init__(self, name: str, default: int, bits: Mapping[int, str]) -> None:
         super().__init__(name, default)
         self.bits = bits
@@ -62,8 +57,6 @@ class LEShortFlagsField(LEShortField):
 
 class LEIntFlagsField(LEIntField):
     """32 bits with names."""
-
-    __slots__ = ["bits"]
 
     def __init__(self, name: str, default: int, bits: Mapping[int, str]) -> None:
         super().__init__(name, default)
@@ -100,8 +93,6 @@ class PointerField(LEIntField):
 
     `required`: whether 0 is refused.
     """
-
-    __slots__ = ["required", "target"]
 
     def __init__(self, name: str, target: Any, *, required: bool = False) -> None:
         super().__init__(name, 0)

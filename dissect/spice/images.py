@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.fields import ByteFlagsField, PointerField, SpicePacket
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -26,9 +28,6 @@ from scapy.fields import (
     StrLenField,
     XLELongField,
 )
-
-from dissect.spice import constants
-from dissect.spice.fields import ByteFlagsField, PointerField, SpicePacket
 from dissect.stream.layout import LiteralField
 
 PAL_FROM_CACHE = 1 << 1
@@ -251,9 +250,9 @@ class SpiceImage(SpicePacket):
 
     name = "SpiceImage"
     fields_desc = [
-        PacketField("descriptor", SpiceImageDescriptor(), SpiceImageDescriptor),
+        PacketField("descriptor", None, SpiceImageDescriptor),
         *(
-            ConditionalField(PacketField(name, cls(), cls), _is(type_))
+            ConditionalField(PacketField(name, None, cls), _is(type_))
             for type_, (name, cls) in PAYLOADS.items()
         ),
     ]

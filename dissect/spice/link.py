@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     FieldLenField,
@@ -19,8 +20,6 @@ from scapy.fields import (
     StrFixedLenField,
     StrLenField,
 )
-
-from dissect.spice import constants
 from dissect.stream.layout import (
     BitNamesField,
     LiteralField,

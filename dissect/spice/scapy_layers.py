@@ -16,4 +16,4 @@ for _name in _channels.__all__:
     _classes.update(_packet_classes(vars(vars(_channels)[_name])))
 _classes.update({_cls.__name__: _cls for _cls in _base.BODIES.values()})
 __all__ = list(_classes)
-globals().update(_classes)
+globals().update({name: cls.scapy_class() for name, cls in _classes.items()})

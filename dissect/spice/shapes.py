@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
+from dissect.stream.fields import (
     ConditionalField,
     FieldListField,
     PacketField,
@@ -29,8 +30,6 @@ from scapy.fields import (
     StrFixedLenField,
     StrLenField,
 )
-
-from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
 from dissect.stream.layout import (
     BitNamesField,
     LiteralField,

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A message is described once, by a Scapy class; everything else is derived from its `fields_desc`.
+"""A message is described once, by a class; everything else is derived from its `fields_desc`.
 
-`ProtocolPacket` is the base class of every message. `ProtocolPacket.layout()` compiles its fields into a
-`Layout`, which answers, without making a Scapy packet,
+`ProtocolPacket` is the base class of every message. Called, such a class makes a Scapy packet; the Scapy
+class is made then (`packets`), so that who only reads messages need not wait for Scapy.
+`ProtocolPacket.layout()` compiles the fields into a `Layout`, which answers, without Scapy,
 
 - how many bytes are wanted before the message is whole (`Short`), for framing a stream;
 - what the fields hold (`decode`), for bulk work;
 - how to show them (`describe`), for people and for JSON.
 
-A field's presentation is the field's own: a Scapy enumeration shows its name, `TextField` shows text,
+A field's presentation is the field's own: an enumeration shows its name, `TextField` shows text,
 `SecretField` hides itself, `Padding` is not shown, `BitNamesField` names the bits that are set.
 """
 
@@ -17,19 +18,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from scapy.fields import (
+from dissect.stream.fields import (
     ConditionalField,
+    EnumField,
     Field,
     FieldListField,
+    NumberField,
     PacketField,
     PacketListField,
     StrField,
     StrFixedLenField,
     StrLenField,
 )
-from scapy.packet import Packet
 
 Buffer = bytes | bytearray | memoryview
 
@@ -81,8 +83,6 @@ class Values(dict[str, Any]):
 class TextField(StrLenField):
     """Text of a length given elsewhere in the message; undecodable bytes are shown as escapes."""
 
-    __slots__ = ["encoding"]
-
     def __init__(
         self,
         name: str,
@@ -96,8 +96,6 @@ class TextField(StrLenField):
 
 class FixedTextField(StrFixedLenField):
     """Text of a fixed length; NULs at its end are not shown."""
-
-    __slots__ = ["encoding"]
 
     def __init__(self, name: str, default: bytes, length: int, encoding: str = "utf-8") -> None:
         super().__init__(name, default, length=length)
@@ -137,12 +135,10 @@ class BitNamesField(FieldListField):
     SPICE channel capability depends on the channel type in the same message.
     """
 
-    __slots__ = ["names_from"]
-
     def __init__(
         self,
         name: str,
-        inner: Field[int, int],
+        inner: Field,
         count_from: Callable[[Any], int],
         names_from: Callable[[Any], Mapping[int, str]],
         max_count: int,
@@ -163,7 +159,51 @@ def set_bits(words: Sequence[int]) -> Iterator[int]:
 # --- The base class ------------------------------------------------------------------------------------
 
 
-class ProtocolPacket(Packet):
+class Description(type):
+    """The type of the classes that describe messages: such a class, when called, makes a Scapy packet.
+
+    Packets are instances of the class that describes them.
+    """
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        return cls.scapy_class()(*args, **values)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        described = getattr(type(instance), "described", None)
+        return isinstance(described, type) and issubclass(described, cls)
+
+    def scapy_class(cls) -> Any:
+        """The Scapy class, made at first use."""
+        made = cls.__dict__.get("_scapy_class")
+        if made is None:
+            from dissect.stream.packets import packet_class
+
+            made = cls._scapy_class = packet_class(cls)
+        return made
+
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
+
+    class _Base(Packet):
+        """What a message class makes is a packet."""
+
+        fields_desc: ClassVar[list[Any]]
+
+        @classmethod
+        def scapy_class(cls) -> type[Packet]:
+            """See `Description`."""
+
+else:
+
+    class _Base(metaclass=Description):
+        """What a message class describes; for whom it makes packets, see `Description`."""
+
+        name = None
+        fields_desc = ()
+
+
+class ProtocolPacket(_Base):
     """Base of every message class of both protocols.
 
     `name` is the field's standard name of the message; `fields_desc` its layout; `limit` the longest
@@ -184,12 +224,8 @@ class ProtocolPacket(Packet):
 
     @classmethod
     def title(cls) -> str:
-        """The field's standard name of the message (Scapy moves a class's `name` to `_name`)."""
-        return cls._name or cls.__name__
-
-    def extract_padding(self, s: bytes) -> tuple[bytes, bytes]:
-        # A nested structure must leave what follows it to its parent.
-        return b"", s
+        """The field's standard name of the message."""
+        return cls.name or cls.__name__
 
 
 # --- Compiled steps ------------------------------------------------------------------------------------
@@ -428,19 +464,15 @@ def shown_bytes(value: bytes) -> str:
 
 
 def names_of(field: Any) -> Mapping[int, str] | None:
-    """The number -> name table of a Scapy enumeration field, else None."""
-    table = getattr(field, "i2s", None)
-    return table if isinstance(table, Mapping) else None
+    """The number -> name table of an enumeration, else None."""
+    return field.i2s if isinstance(field, EnumField) else None
 
 
 def number_of(field: Any) -> tuple[str, str, int]:
-    """The struct byte order, code and width of a numeric Scapy field."""
-    format_ = field.fmt
-    order, code = (format_[0], format_[1:]) if format_[0] in "<>!=@" else ("!", format_)
-    # A field with a way of its own (bits, three bytes) would be read as what its format happens to say.
-    if len(code) != 1 or code not in "bBhHiIqQ" or type(field).getfield is not Field.getfield:
-        raise TypeError(f"{type(field).__name__} {field.name!r} ({format_!r}) has no compiled form")
-    return order, code, struct.calcsize(order + code)
+    """The struct byte order, code and width of a number."""
+    if not isinstance(field, NumberField):
+        raise TypeError(f"{type(field).__name__} {field.name!r} has no compiled form")
+    return field.fmt[0], field.fmt[1:], field.sz
 
 
 def _element(field: PacketListField | PacketField) -> type[ProtocolPacket]:
@@ -511,7 +543,7 @@ def _order(step: _Fixed) -> str | None:
 
 
 def packet_classes(names: Mapping[str, Any]) -> dict[str, type[ProtocolPacket]]:
-    """The public message classes in a module's names, for the modules that hand them to Scapy."""
+    """The public message classes in a module's names."""
     return {
         name: value
         for name, value in names.items()

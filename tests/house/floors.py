@@ -27,7 +27,7 @@ FLOORS = [
 LIBRARIES = {
     "scapy": (
         "dissect.stream.layout",
-        "dissect.stream.fields",
+        "dissect.stream.packets",
         "dissect.stream.records",  # Record.packet, made when somebody looks
         "dissect.rfb",
         "dissect.spice",

@@ -50,7 +50,9 @@ def test_every_class_has_an_example() -> None:
 
 
 def test_every_class_is_handed_to_scapy() -> None:
-    assert {vars(scapy_layers)[name] for name in scapy_layers.__all__} >= CLASSES
+    assert {vars(scapy_layers)[name] for name in scapy_layers.__all__} >= {
+        cls.scapy_class() for cls in CLASSES
+    }
 
 
 IDS = [f"{cls.__name__}-{index}" for index, (cls, _, _) in enumerate(ROWS)]

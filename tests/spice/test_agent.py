@@ -8,10 +8,10 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from scapy.fields import ConditionalField, FieldListField, PacketListField, StrLenField
 
 from dissect.spice import agent, carried, meaning
 from dissect.stream import Side
+from dissect.stream.fields import ConditionalField, FieldListField, PacketListField, StrLenField
 from dissect.stream.layout import Padding
 from tests.spice.examples import AGENT_ROWS, SELECTION, data, u8, u32, u64, vd, words
 from tests.spice.test_link import after, session

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.fields import ConditionalField, FieldListField, PacketField
 
 from dissect.spice import constants
 from dissect.spice.channels import base
 from dissect.spice.fields import FLAGS, PointedField, PointerField
 from dissect.stream import Side
+from dissect.stream.fields import ConditionalField, FieldListField, PacketField
 from dissect.stream.layout import ProtocolPacket, RestField, Values, names_of, number_of
 
 PROTO: dict[str, Any] = json.loads(Path(__file__).with_name("layouts.json").read_text())

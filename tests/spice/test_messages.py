@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scapy.fields import PacketField
 
 from dissect.spice import agent, carried, constants, images, link, scapy_layers
 from dissect.spice.channels import audio, base, cursor, devices, display, inputs, main
 from dissect.spice.fields import SpicePacket
 from dissect.stream import Side
+from dissect.stream.fields import PacketField
 from dissect.stream.layout import ProtocolPacket, RestField, Short, packet_classes
 from tests.spice.examples import INIT, ROWS, data, example_of, u16, u32, u64
 from tests.spice.test_link import after
@@ -63,7 +63,9 @@ def test_every_body_is_registered_by_its_standard_name() -> None:
 
 
 def test_every_class_is_handed_to_scapy() -> None:
-    assert {vars(scapy_layers)[name] for name in scapy_layers.__all__} >= CLASSES - {base.SpiceMessage}
+    assert {vars(scapy_layers)[name] for name in scapy_layers.__all__} >= {
+        cls.scapy_class() for cls in CLASSES - {base.SpiceMessage}
+    }
 
 
 @pytest.mark.parametrize(("cls", "raw", "expected"), ROWS)

@@ -8,7 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
-from scapy.fields import (
+from scapy.packet import Packet
+
+from dissect.stream import Side
+from dissect.stream.fields import (
     ConditionalField,
     FieldLenField,
     FieldListField,
@@ -18,9 +21,6 @@ from scapy.fields import (
     StrFixedLenField,
     StrLenField,
 )
-from scapy.packet import Packet
-
-from dissect.stream import Side
 from dissect.stream.layout import ProtocolPacket, RestField, Values
 from dissect.stream.session import Session
 from tests.stream.talk import Event, account, play
@@ -152,7 +152,7 @@ def same(values: Values, packet: Packet) -> bool:
     """Whether the compiled layout found what Scapy's own dissection found."""
     present = {
         (f.fld if isinstance(f, ConditionalField) else f).name
-        for f in packet.fields_desc
+        for f in type(packet).described.fields_desc
         if not isinstance(f, ConditionalField) or f.cond(packet)
     }
     return set(values) == present and all(

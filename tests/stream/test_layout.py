@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.fields import (
-    BitField,
+from scapy.fields import BitField
+
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -26,7 +27,6 @@ from scapy.fields import (
     SignedShortField,
     StrLenField,
 )
-
 from dissect.stream.layout import (
     BYTES_SHOWN,
     BitNamesField,
@@ -70,8 +70,8 @@ class Mixed(ProtocolPacket):
         LELongField("long", 1),
         FixedTextField("title", b"ab\0\0", 4),
         SecretField("secret", b"1234", length=4),
-        PacketField("origin", Point(), Point),
-        PacketField("owner", Name(), Name),
+        PacketField("origin", None, Point),
+        PacketField("owner", None, Name),
         FieldLenField("points_size", None, count_of="points", fmt="B"),
         FieldLenField("names_size", None, count_of="names", fmt="B"),
         FieldLenField("words_size", None, count_of="words", fmt="B"),

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scapy.fields import ByteField, FieldLenField, IntField, StrLenField
 
 from dissect.stream import Side
+from dissect.stream.fields import ByteField, FieldLenField, IntField, StrLenField
 from dissect.stream.layout import ProtocolPacket
 from dissect.stream.records import HEAD_BYTES, Message
 from dissect.stream.session import (

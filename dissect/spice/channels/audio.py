@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.channels.base import SpiceMessage, empty
+from dissect.stream.fields import (
     ByteField,
     FieldLenField,
     FieldListField,
@@ -13,9 +15,6 @@ from scapy.fields import (
     LEShortEnumField,
     LEShortField,
 )
-
-from dissect.spice import constants
-from dissect.spice.channels.base import SpiceMessage, empty
 from dissect.stream.layout import RestField
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.fields import BodyLayout, LEIntFlagsField, SpicePacket
+from dissect.stream.fields import (
     ByteField,
     FieldLenField,
     FieldListField,
@@ -19,9 +21,6 @@ from scapy.fields import (
     LEShortField,
     PacketListField,
 )
-
-from dissect.spice import constants
-from dissect.spice.fields import BodyLayout, LEIntFlagsField, SpicePacket
 from dissect.stream.layout import ProtocolPacket, RestField, TextField
 from dissect.stream.side import Side
 

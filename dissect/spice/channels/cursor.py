@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.channels.base import SpiceMessage, empty
+from dissect.spice.channels.display import Point16
+from dissect.spice.fields import LEShortFlagsField, SpicePacket
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -13,11 +17,6 @@ from scapy.fields import (
     PacketField,
     XLELongField,
 )
-
-from dissect.spice import constants
-from dissect.spice.channels.base import SpiceMessage, empty
-from dissect.spice.channels.display import Point16
-from dissect.spice.fields import LEShortFlagsField, SpicePacket
 from dissect.stream.layout import RestField
 
 NO_CURSOR = 1
@@ -44,14 +43,14 @@ class Cursor(SpicePacket):
     fields_desc = [
         LEShortFlagsField("flags", NO_CURSOR, constants.CURSOR_FLAGS),
         ConditionalField(
-            PacketField("header", CursorHeader(), CursorHeader), lambda p: not p.flags & NO_CURSOR
+            PacketField("header", None, CursorHeader), lambda p: not p.flags & NO_CURSOR
         ),
         RestField("image", b""),
     ]
 
 
 def _position() -> Any:
-    return PacketField("position", Point16(), Point16)
+    return PacketField("position", None, Point16)
 
 
 class SpiceMsgCursorInit(SpiceMessage):
@@ -63,7 +62,7 @@ class SpiceMsgCursorInit(SpiceMessage):
         LEShortField("trail_length", 0),
         LEShortField("trail_frequency", 0),
         ByteField("visible", 1),
-        PacketField("cursor", Cursor(), Cursor),
+        PacketField("cursor", None, Cursor),
     ]
 
 
@@ -71,7 +70,7 @@ class SpiceMsgCursorSet(SpiceMessage):
     """Server: another cursor."""
 
     name = "SPICE_MSG_CURSOR_SET"
-    fields_desc = [_position(), ByteField("visible", 1), PacketField("cursor", Cursor(), Cursor)]
+    fields_desc = [_position(), ByteField("visible", 1), PacketField("cursor", None, Cursor)]
 
 
 class SpiceMsgCursorMove(SpiceMessage):

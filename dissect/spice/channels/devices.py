@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.channels.base import SpiceMessage
+from dissect.spice.fields import PointedField, PointerField
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -17,10 +20,6 @@ from scapy.fields import (
     LEIntField,
     StrLenField,
 )
-
-from dissect.spice import constants
-from dissect.spice.channels.base import SpiceMessage
-from dissect.spice.fields import PointedField, PointerField
 from dissect.stream.layout import RestField, TextField
 
 

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.channels.base import ChannelWait, SpiceMessage, empty
+from dissect.spice.fields import (
+    ByteFlagsField,
+    LEIntFlagsField,
+    LEShortFlagsField,
+    PointedField,
+    PointerField,
+    SpicePacket,
+)
+from dissect.spice.images import SpiceImage
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     ConditionalField,
@@ -29,18 +40,6 @@ from scapy.fields import (
     XLEIntField,
     XLELongField,
 )
-
-from dissect.spice import constants
-from dissect.spice.channels.base import ChannelWait, SpiceMessage, empty
-from dissect.spice.fields import (
-    ByteFlagsField,
-    LEIntFlagsField,
-    LEShortFlagsField,
-    PointedField,
-    PointerField,
-    SpicePacket,
-)
-from dissect.spice.images import SpiceImage
 from dissect.stream.layout import RestField
 
 MOST = 1 << 24
@@ -110,8 +109,8 @@ class DisplayBase(SpicePacket):
     name = "DisplayBase"
     fields_desc = [
         LEIntField("surface_id", 0),
-        PacketField("box", Rect(), Rect),
-        PacketField("clip", Clip(), Clip),
+        PacketField("box", None, Rect),
+        PacketField("clip", None, Clip),
     ]
 
 
@@ -123,7 +122,7 @@ class Brush(SpicePacket):
         ByteEnumField("type", 1, dict(constants.BRUSH_TYPES)),
         ConditionalField(XLEIntField("color", 0), lambda p: p.type == 1),
         ConditionalField(PointerField("pat", SpiceImage, required=True), lambda p: p.type == 2),
-        ConditionalField(PacketField("pos", Point(), Point), lambda p: p.type == 2),
+        ConditionalField(PacketField("pos", None, Point), lambda p: p.type == 2),
     ]
 
 
@@ -133,7 +132,7 @@ class QMask(SpicePacket):
     name = "QMask"
     fields_desc = [
         ByteFlagsField("flags", 0, constants.MASK_FLAGS),
-        PacketField("pos", Point(), Point),
+        PacketField("pos", None, Point),
         PointerField("bitmap", SpiceImage),
     ]
 
@@ -181,8 +180,8 @@ class Path(SpicePacket):
 def _glyph(bits: int) -> list[Any]:
     """A glyph of so many bits a pixel, its lines padded to bytes."""
     return [
-        PacketField("render_pos", Point(), Point),
-        PacketField("glyph_origin", Point(), Point),
+        PacketField("render_pos", None, Point),
+        PacketField("glyph_origin", None, Point),
         LEShortField("width", 0),
         LEShortField("height", 0),
         StrLenField("raster", b"", length_from=lambda p: (p.width * bits + 7) // 8 * p.height),
@@ -265,14 +264,14 @@ class SpiceMsgDisplayMode(SpiceMessage):
 
 
 def _base() -> Any:
-    return PacketField("base", DisplayBase(), DisplayBase)
+    return PacketField("base", None, DisplayBase)
 
 
 class SpiceMsgDisplayCopyBits(SpiceMessage):
     """Server: copy within the surface, from `src_pos` to the box."""
 
     name = "SPICE_MSG_DISPLAY_COPY_BITS"
-    fields_desc = [_base(), PacketField("src_pos", Point(), Point)]
+    fields_desc = [_base(), PacketField("src_pos", None, Point)]
 
 
 class SpiceMsgDisplayInvalList(SpiceMessage):
@@ -316,8 +315,8 @@ class SpiceMsgDisplayStreamCreate(SpiceMessage):
         LEIntField("stream_height", 0),
         LEIntField("src_width", 0),
         LEIntField("src_height", 0),
-        PacketField("dest", Rect(), Rect),
-        PacketField("clip", Clip(), Clip),
+        PacketField("dest", None, Rect),
+        PacketField("clip", None, Clip),
     ]
 
 
@@ -332,7 +331,7 @@ class SpiceMsgDisplayStreamData(SpiceMessage):
     """Server: a frame of a video."""
 
     name = "SPICE_MSG_DISPLAY_STREAM_DATA"
-    fields_desc = [PacketField("base", StreamDataHeader(), StreamDataHeader), *_frame()]
+    fields_desc = [PacketField("base", None, StreamDataHeader), *_frame()]
 
 
 class SpiceMsgDisplayStreamDataSized(SpiceMessage):
@@ -340,10 +339,10 @@ class SpiceMsgDisplayStreamDataSized(SpiceMessage):
 
     name = "SPICE_MSG_DISPLAY_STREAM_DATA_SIZED"
     fields_desc = [
-        PacketField("base", StreamDataHeader(), StreamDataHeader),
+        PacketField("base", None, StreamDataHeader),
         LEIntField("width", 0),
         LEIntField("height", 0),
-        PacketField("dest", Rect(), Rect),
+        PacketField("dest", None, Rect),
         *_frame(),
     ]
 
@@ -352,7 +351,7 @@ class SpiceMsgDisplayStreamClip(SpiceMessage):
     """Server: what of a video may be seen."""
 
     name = "SPICE_MSG_DISPLAY_STREAM_CLIP"
-    fields_desc = [LEIntField("id", 0), PacketField("clip", Clip(), Clip)]
+    fields_desc = [LEIntField("id", 0), PacketField("clip", None, Clip)]
 
 
 class SpiceMsgDisplayStreamDestroy(SpiceMessage):
@@ -363,16 +362,16 @@ class SpiceMsgDisplayStreamDestroy(SpiceMessage):
 
 
 def _brush(name: str = "brush") -> Any:
-    return PacketField(name, Brush(), Brush)
+    return PacketField(name, None, Brush)
 
 
 def _mask() -> list[Any]:
     """The mask, with which all but a few drawing messages end, and what was pointed to."""
-    return [PacketField("mask", QMask(), QMask), PointedField("pointed_to", b"")]
+    return [PacketField("mask", None, QMask), PointedField("pointed_to", b"")]
 
 
 def _source() -> list[Any]:
-    return [PointerField("src_bitmap", SpiceImage), PacketField("src_area", Rect(), Rect)]
+    return [PointerField("src_bitmap", SpiceImage), PacketField("src_area", None, Rect)]
 
 
 def _rop() -> Any:
@@ -446,7 +445,7 @@ class SpiceMsgDisplayDrawStroke(SpiceMessage):
     fields_desc = [
         _base(),
         PointerField("path", Path, required=True),
-        PacketField("attr", LineAttr(), LineAttr),
+        PacketField("attr", None, LineAttr),
         _brush(),
         LEShortFlagsField("fore_mode", 8, constants.ROPD_FLAGS),
         LEShortFlagsField("back_mode", 8, constants.ROPD_FLAGS),
@@ -461,7 +460,7 @@ class SpiceMsgDisplayDrawText(SpiceMessage):
     fields_desc = [
         _base(),
         PointerField("str", String, required=True),
-        PacketField("back_area", Rect(), Rect),
+        PacketField("back_area", None, Rect),
         _brush("fore_brush"),
         _brush("back_brush"),
         LEShortFlagsField("fore_mode", 8, constants.ROPD_FLAGS),
@@ -541,14 +540,14 @@ class SpiceMsgDisplayDrawComposite(SpiceMessage):
         PointerField("src_bitmap", SpiceImage),
         ConditionalField(PointerField("mask_bitmap", SpiceImage), _has(constants.COMPOSITE_HAS_MASK)),
         ConditionalField(
-            PacketField("src_transform", Transform(), Transform), _has(constants.COMPOSITE_HAS_SRC_TRANSFORM)
+            PacketField("src_transform", None, Transform), _has(constants.COMPOSITE_HAS_SRC_TRANSFORM)
         ),
         ConditionalField(
-            PacketField("mask_transform", Transform(), Transform),
+            PacketField("mask_transform", None, Transform),
             _has(constants.COMPOSITE_HAS_MASK_TRANSFORM),
         ),
-        PacketField("src_origin", Point16(), Point16),
-        PacketField("mask_origin", Point16(), Point16),
+        PacketField("src_origin", None, Point16),
+        PacketField("mask_origin", None, Point16),
         PointedField("pointed_to", b""),
     ]
 

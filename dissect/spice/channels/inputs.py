@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import ByteEnumField, ByteField, LEIntField, LESignedIntField, XLEIntField
-
 from dissect.spice import constants
 from dissect.spice.channels.base import SpiceMessage, empty
 from dissect.spice.fields import LEShortFlagsField
+from dissect.stream.fields import ByteEnumField, ByteField, LEIntField, LESignedIntField, XLEIntField
 from dissect.stream.layout import RestField
 
 MOUSE_BUTTONS = dict(enumerate(["INVALID", "LEFT", "MIDDLE", "RIGHT", "UP", "DOWN", "SIDE", "EXTRA"]))

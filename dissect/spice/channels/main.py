@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from scapy.fields import (
+from dissect.spice import constants
+from dissect.spice.channels.base import SpiceMessage, empty
+from dissect.spice.fields import PointedField, PointerField
+from dissect.stream.fields import (
     ByteEnumField,
     ByteField,
     FieldLenField,
@@ -17,10 +20,6 @@ from scapy.fields import (
     PacketListField,
     StrFixedLenField,
 )
-
-from dissect.spice import constants
-from dissect.spice.channels.base import SpiceMessage, empty
-from dissect.spice.fields import PointedField, PointerField
 from dissect.stream.layout import ProtocolPacket, RestField, TextField
 
 
