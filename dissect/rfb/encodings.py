@@ -264,7 +264,16 @@ def zrle_tiles(walk: Walk, rect: Rectangle, form: Format) -> Step:
     yield from _runs(walk, rect, form, 64)
 
 
-def _runs(walk: Walk, rect: Rectangle, form: Format, size: int) -> Step:
+def zywrle_tiles(walk: Walk, rect: Rectangle, form: Format) -> Step:
+    """The tiles of ZYWRLE, as they are after inflating. libvncserver's zrleencodetemplate.c.
+
+    What would be a raw tile is one of wavelets: after the 0 another tile follows, of coefficients. There are
+    none of 8 bits a pixel.
+    """
+    yield from _runs(walk, rect, form, 64, wavelets=form.pixel > 1)
+
+
+def _runs(walk: Walk, rect: Rectangle, form: Format, size: int, *, wavelets: bool = False) -> Step:
     """rfbproto.rst "TRLE" and "ZRLE Encoding"; only TRLE's tiles may use the palette of the one before."""
     flow, see, at, cpixel = walk.flow, walk.see, walk.at, form.cpixel
     buffer = flow.buffer
@@ -274,6 +283,12 @@ def _runs(walk: Walk, rect: Rectangle, form: Format, size: int) -> Step:
             yield from flow.need(at + 1, NAME)
         kind = buffer[at]
         at += 1
+        wave = wavelets and kind == 0
+        if wave:
+            if len(buffer) <= at:
+                yield from flow.need(at + 1, NAME)
+            kind = buffer[at]
+            at += 1
         start = at
         again = kind in (127, 129)
         if again and (size == 64 or not colours):
@@ -333,6 +348,8 @@ def _runs(walk: Walk, rect: Rectangle, form: Format, size: int) -> Step:
                     see("runs", x, y, width, height, lengths, places)
                 else:
                     see("palette runs", x, y, width, height, lengths, places, palette, colours)
+                if wave:
+                    see("wavelets", x, y, width, height)
             continue
         if see:
             yield from flow.need(at, NAME)
@@ -340,6 +357,8 @@ def _runs(walk: Walk, rect: Rectangle, form: Format, size: int) -> Step:
                 see("cpixels", x, y, width, height, start)
             else:
                 see("packed", x, y, width, height, start, palette, colours)
+            if wave:
+                see("wavelets", x, y, width, height)
     yield from walk.take(at - walk.at)
 
 
@@ -561,7 +580,7 @@ def _solid(walk: Walk, rect: Rectangle, form: Format) -> Step:
         walk.see("solid", start)
 
 
-RAW, COPY_RECT, ZLIB, TIGHT, ZRLE, ULTRA, TRLE = 0, 1, 6, 7, 16, 9, 15
+RAW, COPY_RECT, ZLIB, TIGHT, ZRLE, ULTRA, TRLE, ZYWRLE = 0, 1, 6, 7, 16, 9, 15, 17
 ZLIBHEX = 8
 ZSTDHEX = 27
 TIGHT_PNG = -260
@@ -594,7 +613,7 @@ WALKERS: Mapping[int, Walker] = {
     10: _sized,
     TRLE: _trle,
     ZRLE: _sized,
-    17: _sized,
+    ZYWRLE: _sized,
     18: _sized,
     19: _sized,
     21: _jpeg,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from dissect.rfb import encodings
 from dissect.rfb.encodings import RGBA, Format, Rectangle, Walk, Whole, packed_bits
-from dissect.rfb.pixels import colours, lzo
+from dissect.rfb.pixels import colours, lzo, wavelets
 from dissect.rfb.pixels.colours import Rgb, Values
 from dissect.stream.session import NotRead, Wrong
 
@@ -30,7 +30,6 @@ OVERDRAW = 64
 
 UNDRAWN = {
     10: "its compression (Ultra2) is not undone",
-    17: "the wavelets of ZYWRLE are not undone",
     18: "its compression (XZ) is not undone",
     19: "its compression (XZ) is not undone",
     50: "H.264 is framed and handed on, not decoded",
@@ -41,6 +40,10 @@ UNDRAWN = {
     ),
 }
 """Encodings that are framed and not drawn, and why."""
+
+
+_STREAMS: Mapping[int, str] = {encodings.ZLIB: "zlib", encodings.ZRLE: "ZRLE", encodings.ZYWRLE: "ZRLE"}
+"""Encoding -> the name of its zlib stream, where it has one for the whole connection."""
 
 
 class Streams:
@@ -112,13 +115,20 @@ class Painting:
     """
 
     def __init__(
-        self, rect: Rectangle, form: Format, buffer: bytes, streams: Streams, colour_map: Rgb
+        self,
+        rect: Rectangle,
+        form: Format,
+        buffer: bytes,
+        streams: Streams,
+        colour_map: Rgb,
+        wavelet_level: int | None = None,
     ) -> None:
         self.rect = rect
         self.form = form
         self.buffer = buffer
         self.streams = streams
         self.colour_map = colour_map
+        self.wavelet_level = wavelet_level
         self.values: Values | None = None
         self.image: Rgb | None = None
         self.source: tuple[int, int] | None = None
@@ -274,10 +284,16 @@ class Painting:
         table = colours.cpixels(self.buffer, palette, size, self.form)
         self._tile(x, y, width, height)[:] = np.repeat(table[indices], lengths).reshape(height, width)
 
+    def _wavelets(self, x: int, y: int, width: int, height: int) -> None:
+        if self.wavelet_level is None:
+            raise NotRead("how often its wavelets are nested is not known without the client's SetEncodings")
+        tile = self._tile(x, y, width, height)
+        tile[:] = wavelets.undo(tile.copy(), self.form, self.wavelet_level)
+
     # --- compressed
 
     def _key(self) -> Hashable:
-        return {encodings.ZLIB: "zlib", encodings.ZRLE: "ZRLE"}.get(self.rect.encoding, self.rect.encoding)
+        return _STREAMS.get(self.rect.encoding, self.rect.encoding)
 
     def _exactly(self, key: Hashable, data: bytes, size: int, at: int) -> bytes:
         out = self.streams.inflate(key, data, size, at)
@@ -295,13 +311,14 @@ class Painting:
                     data = lzo.decompress(data, self._area * self.form.pixel)
                 except lzo.Corrupt as bad:
                     raise Wrong(f"LZO data {bad}", start) from None
-            case encodings.ZRLE:
-                # A pixel costs at most itself and a byte for its run, a tile its type and a palette.
+            case encodings.ZRLE | encodings.ZYWRLE:
+                # A pixel costs at most itself and a byte for its run, a tile its types and a palette.
                 tiles = -(-self.rect.width // 64) * -(-self.rect.height // 64)
-                most = self._area * (self.form.cpixel + 2) + tiles * (1 + 127 * self.form.cpixel)
+                most = self._area * (self.form.cpixel + 2) + tiles * (2 + 127 * self.form.cpixel)
                 inner = self.streams.inflate(self._key(), data, most, start)
                 rect = self.rect
-                self._inside(inner, start, encodings.zrle_tiles, rect, (0, 0))
+                walker = encodings.zrle_tiles if rect.encoding == encodings.ZRLE else encodings.zywrle_tiles
+                self._inside(inner, start, walker, rect, (0, 0))
                 self._canvas()
                 return
             case _:
@@ -435,6 +452,7 @@ _SEEN: dict[str, Callable[..., None]] = {
     "palette runs": Painting._palette_runs,
     "compressed": Painting._compressed,
     "reset": Painting._reset,
+    "wavelets": Painting._wavelets,
     "solid": Painting._solid,
     "fill": Painting._fill,
     "filtered": Painting._filtered,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dissect.rfb import encodings, messages, optional
 from dissect.rfb.encodings import Format, Rectangle, Walk, Whole
-from dissect.rfb.pixels import colours
+from dissect.rfb.pixels import colours, wavelets
 from dissect.rfb.pixels.colours import Rgb
 from dissect.rfb.pixels.rectangles import PIXELS_LIMIT, Cursor, Painting, Streams
 from dissect.stream.pictures import png
@@ -46,6 +46,7 @@ class Renderer:
         # Per pixel its place in the colour map, -1 for those that have a true colour.
         self._server: Side | None = None
         self._reading = False
+        self._wavelet_level: int | None = None
 
     def take(self, record: Record) -> list[Violation]:
         """Draw what `record` says; returns what is wrong or could not be drawn, each with its offset."""
@@ -80,6 +81,8 @@ class Renderer:
                 self._reading, self._server = True, message.side
                 values = message.values
                 return self._resize(message, 0, values["framebuffer_width"], values["framebuffer_height"])
+            case messages.SetEncodings:
+                self._wavelet_level = wavelets.level_of(message["encoding_types"])
             case messages.SetColourMapEntries:
                 self._recolour(message)
             case optional.ResizeFrameBuffer | optional.PalmResizeFrameBuffer:
@@ -113,7 +116,7 @@ class Renderer:
 
         def before(rect: Rectangle, form: Format) -> None:
             nonlocal painting
-            painting = Painting(rect, form, message.raw, self._streams, self._map)
+            painting = Painting(rect, form, message.raw, self._streams, self._map, self._wavelet_level)
 
         def after(rect: Rectangle, start: int, end: int) -> None:
             assert painting is not None

@@ -17,10 +17,10 @@ import pytest
 from dissect.lab.lab import Lab, Running
 from dissect.rfb import messages as m
 from dissect.stream.records import Message
-from tests.rfb.pixels.viewer import FORMATS, Viewer, pictures, reduced
+from tests.rfb.pixels.viewer import FORMATS, PATIENCE_S, Viewer, pictures, reduced
 from tests.rfb.pixels.x11 import Picture, XClient
 
-RAW, COPY_RECT, RRE, CORRE, HEXTILE, ZLIB, TIGHT, ULTRA, ZRLE = 0, 1, 2, 4, 5, 6, 7, 9, 16
+RAW, COPY_RECT, RRE, CORRE, HEXTILE, ZLIB, TIGHT, ULTRA, ZRLE, ZYWRLE = 0, 1, 2, 4, 5, 6, 7, 9, 16, 17
 CURSOR, TIGHT_PNG, DESKTOP_SIZE = -239, -260, -223
 EXTENDED_DESKTOP_SIZE, BEST_QUALITY = -308, -23
 
@@ -162,6 +162,29 @@ def test_jpeg_is_near_the_screenshot() -> None:
         error = np.abs(viewer.renderer.screen.astype(int) - wanted)
         assert 0 < error.mean() < 2
         assert error.max() <= 40
+        assert viewer.renderer.whole
+
+
+@pytest.mark.peer("x11vnc")
+@pytest.mark.parametrize(("quality", "mean", "most"), [(-23, 2, 6), (-32, 9, 32)], ids=["best", "worst"])
+def test_wavelets_are_near_the_screenshot(quality: int, mean: int, most: int) -> None:
+    """Of a smooth picture, in levels of 255: what ZYWRLE drops is all that differs."""
+    with Lab() as lab, opened(lab, lab.start("x11vnc", arguments=SERVERS[2].arguments)) as (x, viewer):
+        viewer.want([ZYWRLE, CURSOR, quality])
+        x.draw(pictures(x.width, x.height)[0])
+        wanted = x.screenshot().astype(int)
+        limit = time.monotonic() + PATIENCE_S
+        while True:  # it looks at its display now and then only
+            seen = viewer.renderer.updates
+            viewer.ask(incremental=False)
+            viewer._until(lambda seen=seen: viewer.renderer.updates > seen)  # type: ignore[misc]
+            assert viewer.renderer.screen is not None
+            error = np.abs(viewer.renderer.screen - wanted)
+            if error.mean() < mean or time.monotonic() > limit:
+                break
+        assert viewer.encodings[ZYWRLE]
+        assert 0 < error.mean() < mean
+        assert error.max() <= most
         assert viewer.renderer.whole
 
 
