@@ -9,7 +9,7 @@ server's.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,8 @@ class SpiceGroup:
     """Connections by TLS between the same hosts at that time, which may be more of its channels."""
     before: str | None = None
     """The server that had the session before this one."""
+    main: Verdict | None = None
+    """The connection that may be its main channel, where its number cannot be read (SASL may encrypt it)."""
 
     @property
     def has_main(self) -> bool:
@@ -115,7 +117,9 @@ class SpiceGroup:
         said = []
         if any(one.spice and one.spice.migrated for one in self.members):
             said.append(f"migrated from {self.before or 'another server'}")
-        if not self.has_main:
+        if self.main is not None:
+            said.append(f"its main channel may be #{self.main.conversation}, whose number cannot be read")
+        elif not self.has_main:
             said.append("its main channel is not in the capture, or not in the clear")
         for verdict in self.refused:
             assert verdict.spice is not None
@@ -154,6 +158,7 @@ def tie(verdicts: Iterable[Verdict]) -> list[SpiceGroup]:
     members: dict[tuple[str, str, int], list[Verdict]] = {}
     refused: list[Verdict] = []
     encrypted: dict[tuple[str, str], list[Verdict]] = {}
+    unnumbered: dict[tuple[str, str], list[Verdict]] = {}
     for verdict in sorted(verdicts, key=_start):
         link = verdict.spice
         if link is None:
@@ -164,6 +169,8 @@ def tie(verdicts: Iterable[Verdict]) -> list[SpiceGroup]:
         elif link.session_id is not None:
             key = host(verdict.client), verdict.server, link.session_id
             members.setdefault(key, []).append(verdict)
+        elif link.channel_type == MAIN and not link.error:
+            unnumbered.setdefault((host(verdict.client), verdict.server), []).append(verdict)
     alike: dict[int, list[SpiceGroup]] = {}
     for (client, server, number), those in members.items():
         alike.setdefault(number, []).append(SpiceGroup(number, client, server, tuple(those)))
@@ -171,7 +178,12 @@ def tie(verdicts: Iterable[Verdict]) -> list[SpiceGroup]:
     groups.sort(key=lambda group: group.start_ns)
     mine = _owners(refused, groups)
     return [
-        replace(group, refused=tuple(mine.get(place, ())), encrypted=tuple(_beside(group, encrypted)))
+        replace(
+            group,
+            refused=tuple(mine.get(place, ())),
+            encrypted=tuple(_beside(group, encrypted)),
+            main=_main(group, unnumbered),
+        )
         for place, group in enumerate(groups)
     ]
 
@@ -217,6 +229,15 @@ def _owners(refused: list[Verdict], groups: list[SpiceGroup]) -> dict[int, list[
         if after < len(some):
             found.setdefault(some[after][1], []).append(verdict)
     return found
+
+
+def _main(group: SpiceGroup, unnumbered: Mapping[tuple[str, str], list[Verdict]]) -> Verdict | None:
+    """The last main channel without a number that began before a session without a main channel."""
+    if group.has_main:
+        return None
+    some = unnumbered.get((group.client, group.server), [])
+    before = bisect_right(some, group.start_ns, key=_start)
+    return some[before - 1] if before else None
 
 
 def _beside(group: SpiceGroup, encrypted: Mapping[tuple[str, str], list[Verdict]]) -> Iterator[Verdict]:

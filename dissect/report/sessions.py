@@ -102,7 +102,8 @@ def _add(table: Table, label: str, name: str, group: SpiceGroup, counted: dict[i
 
 def _details(label: str, name: str, group: SpiceGroup, counted: dict[int, Counted]) -> Markup:
     items = []
-    for verdict in (*group.members, *group.refused, *group.encrypted):
+    unsure = group.encrypted if group.main is None else (group.main, *group.encrypted)
+    for verdict in (*group.members, *group.refused, *unsure):
         one = counted[verdict.conversation]
         what = verdict.spice.channel if verdict.spice is not None else "TLS"
         words = f": {plural(one.messages, 'message')}, {plural(one.bytes, 'byte')}"
@@ -110,6 +111,8 @@ def _details(label: str, name: str, group: SpiceGroup, counted: dict[int, Counte
             words += f", {one.odd}"
         if verdict in group.refused:
             words += ", refused"
+        elif verdict in unsure:
+            words += ", perhaps of this session"
         target = f"{safe(label)}/{verdict.conversation}"
         items.append(tag("li", tag("a", f"{what}, {target}", href=f"#{link(target)}"), words))
     parts = [tag("h4", "Channels"), tag("ul", *items)]

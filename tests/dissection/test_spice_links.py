@@ -123,6 +123,12 @@ def test_without_its_main_channel_a_session_says_so() -> None:
     )
 
 
+def test_a_main_channel_whose_number_cannot_be_read_is_named() -> None:
+    groups = tie([verdict(steps(1), 0), verdict(steps(1), 2), verdict(steps(2), 3), verdict(steps(1), 4)])
+    (group,) = groups
+    assert group.remarks == ["its main channel may be #2, whose number cannot be read"]
+
+
 def test_a_migration_within_one_capture_says_from_where() -> None:
     target = replace(
         verdict([(C, mess([0, 1, 3], connection=NUMBER), 0), *MAIN[1:4]], 3), server="127.0.0.1:6"
