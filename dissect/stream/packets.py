@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scapy import fields as scapys
 from scapy.packet import Packet
 
 from dissect.stream import fields
-from dissect.stream.layout import Description, Layout, ProtocolPacket
+
+if TYPE_CHECKING:
+    from dissect.stream.layout import Layout
 
 
 class Described(Packet):
@@ -43,11 +45,8 @@ OWN = {"fields_desc", "__dict__", "__weakref__"}
 
 def packet_class(described: Any) -> type[Packet]:
     """The Scapy class; its bases are those of the description's bases, its methods are the description's."""
-    bases = [
-        base.scapy_class() if issubclass(base, ProtocolPacket) else Described
-        for base in described.__bases__
-        if isinstance(base, Description)
-    ]
+    # What the first description is based on describes nothing: there Scapy's own classes begin.
+    bases = [base.scapy_class() if hasattr(base, "layout") else Described for base in described.__bases__]
     names = {
         name: value
         for name, value in vars(described).items()

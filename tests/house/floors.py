@@ -26,11 +26,9 @@ FLOORS = [
 
 LIBRARIES = {
     "scapy": (
-        "dissect.stream.layout",
-        "dissect.stream.packets",
+        "dissect.stream.layout",  # its types only
+        "dissect.stream.packets",  # the messages' classes, made when somebody wants a packet
         "dissect.stream.records",  # Record.packet, made when somebody looks
-        "dissect.rfb",
-        "dissect.spice",
         "dissect.app.bpf",  # finds libpcap, which compiles capture filters
         "dissect.replay.packets.segments",  # TCP segments of our own
     ),

@@ -42,9 +42,7 @@ class Cursor(SpicePacket):
     name = "Cursor"
     fields_desc = [
         LEShortFlagsField("flags", NO_CURSOR, constants.CURSOR_FLAGS),
-        ConditionalField(
-            PacketField("header", None, CursorHeader), lambda p: not p.flags & NO_CURSOR
-        ),
+        ConditionalField(PacketField("header", None, CursorHeader), lambda p: not p.flags & NO_CURSOR),
         RestField("image", b""),
     ]
 
