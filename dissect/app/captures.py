@@ -26,8 +26,9 @@ from dissect.capture import (
     Summed,
     open_capture,
 )
-from dissect.capture.notes import Notes
+from dissect.capture.notes import Comment
 from dissect.dissection import readers
+from dissect.dissection.comments import Comments, Said
 from dissect.dissection.reading import Dissected, Tell, dissect
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
@@ -160,7 +161,7 @@ class Captures:
     was found by then comes out; `interrupted` is True then. jobs: as many processes read large files
     together, where no records are wanted; share: the part of the conversations that is this one's (see
     `Bulk`). watch: is told the records as they come, which are then not kept.
-    noted: comments of packets and their interfaces are kept, see `Notes.packets`.
+    noted: comments of packets and their interfaces are kept, see `Notes.packets`; `comments` has them.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
@@ -190,8 +191,8 @@ class Captures:
         whoever reads these clears them."""
         self.names: dict[str, dict[str, str]] = {}
         """Of each capture the names of addresses that it holds, as far as it was read."""
-        self.notes: Notes | None = None
-        """What else the latest capture holds beside its packets."""
+        self.comments: dict[str, Comments] = {}
+        """With `noted`, of each of the captures that are one with the latest, as far as it was read."""
         self.tick: Callable[[], None] | None = None
         """Called often while reading, where it is set."""
         self.found = 0
@@ -261,6 +262,7 @@ class Captures:
         """Captures that are one."""
         in_these = 0
         self._opened.clear()
+        self.comments.clear()
         readable: list[str] = []
         for dissected in dissect(
             self._events(names, readable, progress),
@@ -290,6 +292,17 @@ class Captures:
             return ""
         return ' that --filter lets through (as in tcpdump, frames with VLAN tags match behind "vlan" only)'
 
+    def general(self, name: str) -> list[Comment]:
+        """With `noted`, the comments on the capture, or those that are one, and on interfaces."""
+        of = self.comments.values() if self._merge else [self.comments[name]] if self._noted else []
+        return [comment for one in of for comment in one.general()]
+
+    def said(self, name: str, dissected: Dissected) -> list[Said]:
+        """With `noted`, the comments on the packets of a conversation."""
+        if not self._merge:
+            return self.comments[name].of(dissected)
+        return [said for one in self.comments.values() for said in one.of(dissected)]
+
     def _watching(self, watch: Watch, progress: terminal.Progress) -> Tell:
         def tell(conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
             progress.clear()
@@ -312,7 +325,7 @@ class Captures:
                 self._say(terminal.Unusable(error.reason, source=name, offset=error.offset))
                 continue
             readable.append(name)
-            self._take_notes(capture, names)
+            self._take_notes(name, capture, names)
             self.file = names.index(name)
             path = Path(name)
             size = path.stat().st_size if name != "-" and path.is_file() else 0
@@ -349,15 +362,17 @@ class Captures:
                 source=names[0],
             )
 
-    def _take_notes(self, capture: Capture, group: Sequence[str]) -> None:
+    def _take_notes(self, name: str, capture: Capture, group: Sequence[str]) -> None:
         """Hold on to what a capture notes; where several are one, so are the names that they give."""
-        self.notes = capture.notes
-        self.notes.packets = self._noted
-        earlier = next((self.names[name] for name in group if name in self.names), None)
+        notes = capture.notes
+        if self._noted:
+            notes.packets = True
+            self.comments[name] = Comments(notes)
+        earlier = next((self.names[one] for one in group if one in self.names), None)
         if earlier is not None:
-            earlier.update({key: name for key, name in self.notes.names.items() if key not in earlier})
-            self.notes.names = earlier
-        self.names[capture.name] = self.notes.names
+            earlier.update({key: called for key, called in notes.names.items() if key not in earlier})
+            notes.names = earlier
+        self.names[name] = notes.names
 
     def _reader(self, names: Sequence[str]) -> Reader:
         """What reads these captures best."""
@@ -374,7 +389,7 @@ class Captures:
 
     @property
     def _verdicts_alone(self) -> bool:
-        return not self._records and self._watch is None and self._only is None
+        return not self._records and not self._noted and self._watch is None and self._only is None
 
     def _swift(self, names: Sequence[str]) -> bool:
         """Whether the compiled kernels read these; they use two cores by themselves."""

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A verdict as the cells of a table, or as a line of JSON."""
+"""A verdict as the cells of a table, or as a line of JSON; and comments beside it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from operator import attrgetter
 
+from dissect.app import terminal
 from dissect.app.terminal import Cell
+from dissect.capture.notes import Comment
 from dissect.dissection.verdict import Detection, Verdict
 from dissect.stream.side import Side
-from dissect.stream.text import duration
+from dissect.stream.text import duration, safe
 
 STYLES = {"agreed": "good", "wrong-protocol": "bad", "silent": "warn", "undecided": "dim"}
 
@@ -36,6 +39,14 @@ def noticed(verdict: Verdict, side: Side) -> Cell:
     if seen.bytes:
         text += f", {seen.bytes:,} B"
     return Cell(text, "warn" if seen.censored else "head" if verdict.detected_first is side else "")
+
+
+def tell_comments(comments: Iterable[Comment]) -> None:
+    """Print comments that belong to no conversation."""
+    for comment in comments:
+        when = f" ({terminal.timestamp(comment.time_ns)})" if comment.frame else ""
+        text = safe(f"comment on {comment.about}{when}: {comment.text}")
+        print("\n".join(terminal.wrap(text, terminal.terminal_width())))
 
 
 class Lines:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from dissect.capture.notes import named
+from dissect.dissection.comments import Comments, Said
 from dissect.dissection.reading import Dissected
 from dissect.dissection.recognise import TITLES
 from dissect.report.ladder import ladder
@@ -24,7 +26,7 @@ VERDICTS: Final = ("wrong-protocol", "silent", "undecided", "agreed")
 """The words of a verdict, the worst first."""
 
 LISTED: Final = 40
-"""Gaps and violations that the details of one conversation list; more are counted."""
+"""Gaps and violations, and comments, that the details of one conversation list; more are counted."""
 
 COLUMNS: Final = (
     Column("conversation"),
@@ -63,9 +65,16 @@ class Conversations:
     _captures: dict[str, int] = field(default_factory=dict)
 
     def add(
-        self, label: str, name: str, dissected: Dissected, programs: Mapping[Side, str] | None = None
+        self,
+        label: str,
+        name: str,
+        dissected: Dissected,
+        programs: Mapping[Side, str] | None = None,
+        comments: Comments | None = None,
     ) -> None:
-        """One more. label: what its capture is called here; name: how firstbyte is to be called for it."""
+        """One more. label: what its capture is called here; name: how firstbyte is to be called for it;
+        comments: those in its capture, which has names of addresses too.
+        """
         verdict = dissected.verdict
         anchor = f"{safe(label)}/{verdict.conversation}"
         violations = [one for one in dissected.records if isinstance(one, Violation)]
@@ -82,11 +91,13 @@ class Conversations:
             words = verdict.verdict + (f"; {odd}" if odd else "")
             self.odd.append(Odd((rank, place, verdict.conversation), anchor, words, verdict.reason))
         rungs = Rungs(dissected)
+        names = {} if comments is None else comments.notes.names
+        said = [] if comments is None else comments.of(dissected)
         self.table.add(
             [
                 anchor,
-                verdict.client,
-                verdict.server,
+                safe(named(verdict.client, names)),
+                safe(named(verdict.server, names)),
                 " → ".join(TITLES[name] for name in (verdict.client_spoke, verdict.server_spoke)),
                 [VERDICTS.index(verdict.verdict), verdict.verdict, verdict.verdict],
                 self._noticed(dissected, Side.SERVER),
@@ -97,7 +108,7 @@ class Conversations:
                 verdict.reason,
             ],
             anchor,
-            _details(label, name, dissected, rungs, programs or {}, violations, gaps),
+            _details(label, name, dissected, rungs, programs or {}, violations, gaps, said),
         )
 
     @staticmethod
@@ -129,6 +140,7 @@ def _details(
     programs: Mapping[Side, str],
     violations: list[Violation],
     gaps: list[Gap],
+    comments: list[Said],
 ) -> Markup:
     verdict, conversation = dissected.verdict, dissected.conversation
     parts = [tag("p", verdict.reason[:1].upper() + verdict.reason[1:] + ".", class_="why")]
@@ -142,6 +154,18 @@ def _details(
         if len(odd) > LISTED:
             items.append(tag("li", f"… and {len(odd) - LISTED:,} more"))
         parts += [tag("h4", "Violations and gaps"), tag("ul", *items)]
+    if comments:
+        items = [
+            tag(
+                "li",
+                f"{one.side}, {one.comment.about}, {rungs.since(one.comment.time_ns)}: ",
+                safe(one.comment.text),
+            )
+            for one in comments[:LISTED]
+        ]
+        if len(comments) > LISTED:
+            items.append(tag("li", f"… and {len(comments) - LISTED:,} more"))
+        parts += [tag("h4", "Comments in the capture"), tag("ul", *items)]
     said = [f"{plural(conversation.packets, 'packet')}; roles: {conversation.roles_because}"]
     counted = (
         (conversation.retransmitted, "segment sent again", "segments sent again"),

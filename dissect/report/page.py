@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from dissect.dissection.comments import Comments
 from dissect.dissection.reading import Dissected
 from dissect.report import ladder, trials
 from dissect.report.checks import STATUS_COLUMN, Checks, tiles
@@ -23,7 +24,7 @@ from dissect.report.markup import Markup, asset, data, link, tag, text
 from dissect.report.sessions import Sessions
 from dissect.report.tables import Table
 from dissect.stream.side import Side
-from dissect.stream.text import plural
+from dissect.stream.text import plural, safe
 from dissect.timing.estimators import StatisticsMissing
 from dissect.timing.results import Probed, Row
 
@@ -43,11 +44,14 @@ ODD_COLUMN: Final = next(at for at, column in enumerate(COLUMNS) if column.title
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One thing that was read. found: what was in it, in words, "" for nothing; problems: a line each."""
+    """One thing that was read. found: what was in it, in words, "" for nothing; problems and comments: a line
+    each.
+    """
 
     name: str
     found: str
     problems: Sequence[str] = ()
+    comments: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -64,10 +68,15 @@ class Report:
     probes: list[Probed] = field(default_factory=list)
 
     def add(
-        self, label: str, name: str, dissected: Dissected, programs: Mapping[Side, str] | None = None
+        self,
+        label: str,
+        name: str,
+        dissected: Dissected,
+        programs: Mapping[Side, str] | None = None,
+        comments: Comments | None = None,
     ) -> None:
         """One more conversation, as `Conversations.add` takes it."""
-        self.conversations.add(label, name, dissected, programs)
+        self.conversations.add(label, name, dissected, programs, comments)
         self.sessions.add(label, name, dissected)
 
     def answer(self) -> str:
@@ -174,7 +183,9 @@ class Report:
             tag(
                 "tr",
                 tag("td", one.name),
-                tag("td", one.found) if one.found else tag("td", "not read", class_="problem"),
+                tag("td", *_lines([one.found, *map(safe, one.comments)]))
+                if one.found
+                else tag("td", "not read", class_="problem"),
                 tag("td", *_lines(one.problems), class_="problem" if one.problems else None),
             )
             for one in sorted(self.inputs, key=lambda one: (bool(one.found), not one.problems))

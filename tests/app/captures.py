@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
+from dissect.capture import open_capture
+from dissect.capture.annotate import annotate
 from dissect.capture.write import PcapngWriter, TcpScript
 from dissect.stream import Side
+from tests.capture.build import block, options
 from tests.dissection.conversations import ERROR_REPLY, FIN, GREETING, LINK_MESS, MS, Step
 
 START = 1_485_352_991_000_000_000
@@ -45,4 +49,18 @@ def write(path: Path, *conversations: list[Step], lasts_ns: int = 20_000 * MS) -
                 elif isinstance(what, bytes):
                     script.sent(side, what, START + time)
         writer.close(START + lasts_ns)
+    return path
+
+
+def noted(path: Path) -> Path:
+    """A capture with a comment on its first packet, one on a packet that is no TCP, and names at its end."""
+    plain = write(path.with_name("plain.pcapng"), CURE)
+    with open_capture(plain) as capture:
+        first = next(capture).offset
+    with plain.open("rb") as source, path.open("wb") as target:
+        annotate(source, "x", target, {first: ["the \x1b[31mfirst"]})
+    stray = struct.pack("<IIIII", 0, 0, 0, 1, 1) + b"\0\0\0\0" + options("<", (1, b"nothing here"))
+    names = options("<", (1, bytes([127, 0, 0, 1]) + b"vm7\x1b.example\0"))
+    with path.open("ab") as target:
+        target.write(block(6, stray) + block(4, names))
     return path

@@ -160,6 +160,29 @@ def test_a_pipe_gives_rows_as_they_are_decided(tmp_path: Path) -> None:
         assert process.wait(20) == app.PASS
 
 
+@pytest.mark.parametrize("how", ["pipe", "named pipe"])
+def test_a_person_sees_rows_of_a_pipe_as_they_are_decided(how: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pcapng", CURE, FAST)
+    with open_capture(path) as capture:
+        cut = list(capture)[-1].offset
+    os.mkfifo(tmp_path / "fifo")
+    name = "-" if how == "pipe" else str(tmp_path / "fifo")
+    with subprocess.Popen(
+        [*FIRSTBYTE, "verdict", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        stream = process.stdin if how == "pipe" else (tmp_path / "fifo").open("wb")
+        stream.write(path.read_bytes()[:cut])
+        stream.flush()
+        assert process.stdout.readline().split()[:3] == [b"#", b"client", b"server"]
+        assert b"wrong-protocol" in process.stdout.readline()
+        stream.write(path.read_bytes()[cut:])
+        stream.close()
+        assert process.stdout.read().count(b"wrong-protocol") == 1
+        assert process.wait(20) == app.PASS
+
+
 @pytest.mark.parametrize("how", ["pipe", "follow"])
 def test_ctrl_c_gives_what_was_found_so_far(tmp_path: Path, how: str) -> None:
     path = write(tmp_path / "x.pcapng", CURE, HANG)

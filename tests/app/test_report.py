@@ -13,7 +13,7 @@ from dissect.app import main as app
 from dissect.app.labels import labels, programs
 from dissect.stream import Side
 from dissect.timing.results import write_parquet
-from tests.app.captures import CURE, FAST, HANG, write
+from tests.app.captures import CURE, FAST, HANG, noted, write
 from tests.report.test_checks import check
 from tests.timing.test_results import row
 
@@ -122,3 +122,12 @@ def test_what_things_are_called() -> None:
     found = programs(str(ROOT / "pcaps/gvncviewer--qemu-spice.pcapng"))
     assert found[Side.CLIENT].startswith("gvncviewer ")
     assert programs("-") == {}
+
+
+def test_what_people_wrote_into_a_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On it and on no packet of a conversation; see tests/report for the others."""
+    target = tmp_path / "x.html"
+    report(capsys, noted(tmp_path / "x.pcapng"), "-o", target)
+    page = target.read_text()
+    assert "comment on packet 8: nothing here" in page
+    assert "\x1b" not in page

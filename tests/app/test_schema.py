@@ -48,7 +48,9 @@ def with_json() -> set[str]:
 
 
 def _verdict(_: Path) -> list[Object]:
-    return firstbyte("verdict", "--json", *map(str, PCAPS))
+    return firstbyte("verdict", "--json", "--comments", *map(str, PCAPS[:9])) + firstbyte(
+        "verdict", "--json", *map(str, PCAPS)
+    )
 
 
 def _show(_: Path) -> list[Object]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import pytest
 from dissect.app import main as app
 from dissect.app.commands.show import summary
 from dissect.capture import PcapngWriter, TcpScript, open_capture
-from dissect.capture.annotate import annotate
 from dissect.replay.credentials import spice_ticket
 from dissect.stream import Side
-from tests.app.captures import CURE, START, write
-from tests.capture.build import block, options
+from tests.app.captures import CURE, START, noted, write
 from tests.dissection.conversations import GREETING, MS, Step
 from tests.dissection.test_spice_links import MAIN, steps
 from tests.spice.examples import TICKET
@@ -184,7 +181,7 @@ def test_a_key_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("name", ["spicy--xspice-wan.pcapng.xz", "xtightvncviewer--xtightvnc.pcapng"])
 def test_a_line_is_the_object_as_json(name: str) -> None:
     from dissect.app.commands.show import to_json, to_line
-    from dissect.capture import open_capture, read
+    from dissect.capture import read
     from dissect.dissection.reading import Told, each
 
     lines = 0
@@ -195,20 +192,6 @@ def test_a_line_is_the_object_as_json(name: str) -> None:
                 assert to_line(*place) == json.dumps(to_json(*place))
                 lines += 1
     assert lines > 10
-
-
-def noted(path: Path) -> Path:
-    """A capture with a comment on its first packet, one on a packet that is no TCP, and names at its end."""
-    plain = write(path.with_name("plain.pcapng"), CURE)
-    with open_capture(plain) as capture:
-        first = next(capture).offset
-    with plain.open("rb") as source, path.open("wb") as target:
-        annotate(source, "x", target, {first: ["the \x1b[31mfirst"]})
-    stray = struct.pack("<IIIII", 0, 0, 0, 1, 1) + b"\0\0\0\0" + options("<", (1, b"nothing here"))
-    names = options("<", (1, bytes([127, 0, 0, 1]) + b"vm7\x1b.example\0"))
-    with path.open("ab") as target:
-        target.write(block(6, stray) + block(4, names))
-    return path
 
 
 def test_names_and_comments_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

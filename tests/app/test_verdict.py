@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dissect.app.commands import verdict as command
 from dissect.app.verdicts import STYLES, noticed, outcome, spoke
 from dissect.capture.write import PcapngWriter
 from dissect.stream import Side
-from tests.app.captures import CURE, FAST, HANG, START, write
+from tests.app.captures import CURE, FAST, HANG, START, noted, write
 from tests.dissection.conversations import MS, run
 
 KEYS = {
@@ -151,3 +152,42 @@ def test_verdicts_need_no_records(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pcapng", CURE)
     assert [found.records for _, found in read_captures([str(path)], records=False)] == [[]]
     assert command.run.__doc__
+
+
+def test_comments_are_shown_where_they_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = noted(tmp_path / "x.pcapng")
+    with (tmp_path / "y.pcapng").open("wb") as target, path.open("rb") as source:
+        with PcapngWriter(target, comment="taken at night"):
+            pass
+        shutil.copyfileobj(source, target)
+    assert app.main(["verdict", str(path)]) == app.PASS
+    assert "comment" not in capsys.readouterr().out
+    assert app.main(["verdict", "--comments", str(tmp_path / "y.pcapng")]) == app.PASS
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "comment on the capture: taken at night"
+    assert lines.count("    comment on packet 1 (client): the \\x1b[31mfirst") == 1
+    first = {"about": "packet 1", "text": "the \x1b[31mfirst", "side": "client", "time_ns": START}
+    general = {"about": "the capture", "text": "taken at night", "side": None, "time_ns": None}
+    (row,) = answers(capsys, "--comments", str(tmp_path / "y.pcapng"))
+    assert row["comments"] == [general, first]
+    # Where captures are one, those of all of them.
+    parts = [str(tmp_path / name) for name in ("y.pcapng", "rest.pcapng")]
+    shutil.copy(path, parts[1])
+    (row,) = answers(capsys, "--comments", "--merge", *parts)
+    assert row["comments"] == [general, first]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    (row,) = answers(capsys, "--comments", "-")
+    assert row["comments"] == [first]
+
+
+def test_many_rows_are_printed_before_all_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "x.pcapng", CURE, FAST, HANG, CURE)
+    assert app.main(["verdict", str(path)]) == app.PASS
+    expected = capsys.readouterr().out
+    monkeypatch.setattr("dissect.app.commands.verdict.HELD", 2)
+    assert app.main(["verdict", str(path)]) == app.PASS
+    assert capsys.readouterr().out.split() == expected.split()

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from dissect.capture import open_capture, read
+from dissect.dissection.comments import Comments
 from dissect.dissection.reading import dissect
 from dissect.report.markup import link
 from dissect.report.page import MOST_ODD, Input, Report
 from dissect.stream.records import Message
 from dissect.timing.results import Row
-from tests.app.captures import CURE, FAST, HANG, write
+from tests.app.captures import CURE, FAST, HANG, noted, write
 from tests.dissection.conversations import MS, C, S, Step
 from tests.report.browser import Browser, rows
 from tests.report.test_markup import NASTY
@@ -292,6 +293,21 @@ def test_secrets_are_left_out() -> None:
     assert len(secrets) >= len(captures)
     assert not [secret for secret in secrets if secret in whole]
     assert "VncAuthenticationResponse" in whole
+
+
+def test_comments_and_names_of_the_capture(tmp_path: Path) -> None:
+    report = Report()
+    with open_capture(noted(tmp_path / "x.pcapng")) as capture:
+        capture.notes.packets = True
+        comments = Comments(capture.notes)
+        for dissected in dissect(read(capture)):
+            report.add("x", "x.pcapng", dissected, None, comments)
+    table = report.conversations.table
+    (details,) = table.details()
+    assert "<h4>Comments in the capture</h4>" in details
+    assert r"client, packet 1, 0.000 ms: the \x1b[31mfirst</li>" in details
+    assert "nothing here" not in details
+    assert table.to_json()["rows"][0][1] == r"127.0.0.1:40000 (vm7\x1b.example)"
 
 
 def test_the_same_inputs_give_the_same_file() -> None:

@@ -16,6 +16,7 @@ from dissect.app.labels import labels, programs
 from dissect.app.main import PASS
 from dissect.app.whole import whole
 from dissect.capture import CaptureError, open_capture, read
+from dissect.dissection.comments import Comments
 from dissect.dissection.reading import dissect
 from dissect.stream.text import safe
 from dissect.timing.results import ResultsError, is_results, read_probes, read_rows
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 LONGEST_CHECK = 16 << 20
 """Bytes of one row of a check run at the most."""
+
+
+MOST_COMMENTS = 20
+"""Comments on a capture, and on packets of no conversation, that the report has; more are counted."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -96,28 +101,33 @@ def _add(report: Report, name: str, label: str, progress: terminal.Progress) -> 
     from dissect.report.page import Input
 
     try:
+        comments: list[str] = []
         if name != "-" and is_results(name):
             found, problems = _results(report, name, label)
         else:
-            found, problems = _capture(report, name, label, progress)
+            found, problems, comments = _capture(report, name, label, progress)
     except terminal.Unusable as error:
         where = "" if error.offset is None else f"at byte {error.offset:,}: "
         report.inputs.append(Input(label, "", [where + error.reason]))
         raise
-    report.inputs.append(Input(label, found, problems))
+    report.inputs.append(Input(label, found, problems, comments))
     for problem in problems:
         terminal.complain(problem, source=name)
 
 
-def _capture(report: Report, name: str, label: str, progress: terminal.Progress) -> tuple[str, list[str]]:
+def _capture(
+    report: Report, name: str, label: str, progress: terminal.Progress
+) -> tuple[str, list[str], list[str]]:
     known = programs(name)
     count = 0
     try:
         with open_capture(name) as capture:
+            capture.notes.packets = True
+            comments = Comments(capture.notes)
             for dissected in dissect(read(capture)):
                 # Of a reversed connection the index does not say which of its programs opened it.
                 named = {} if dissected.verdict.reversed else known
-                report.add(label, name, dissected, named)
+                report.add(label, name, dissected, named, comments)
                 count += 1
                 progress.update(f"{name}: {terminal.plural(count, 'conversation')}")
             problems = [f"at byte {one.offset:,}: {one.reason}" for one in capture.problems]
@@ -128,7 +138,11 @@ def _capture(report: Report, name: str, label: str, progress: terminal.Progress)
     if not count:
         why = f" ({'; '.join(problems)})" if problems else ""
         raise terminal.Unusable(f"no TCP conversation in this capture{why}", source=name, offset=offset)
-    return terminal.plural(count, "conversation"), problems
+    others = [*comments.general(), *comments.left()]
+    told = [f"comment on {one.about}: {one.text}" for one in others[:MOST_COMMENTS]]
+    if len(others) > MOST_COMMENTS:
+        told.append(f"… and {len(others) - MOST_COMMENTS:,} more comments")
+    return terminal.plural(count, "conversation"), problems, told
 
 
 def _results(report: Report, name: str, label: str) -> tuple[str, list[str]]:

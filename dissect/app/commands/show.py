@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from dissect.app import terminal
 from dissect.app.captures import Captures, add_capture_arguments, read_captures
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
-from dissect.capture import Conversation, Frame, Segment, decode
-from dissect.capture.notes import Comment, Notes, named
+from dissect.app.verdicts import tell_comments
+from dissect.capture import Conversation
+from dissect.capture.notes import named
+from dissect.dissection.comments import Comments
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import SpiceLink, tie
 from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
@@ -48,7 +50,7 @@ examples:
   firstbyte show --follow growing.pcapng
 
 Names of addresses are those that the capture holds. Its comments are printed among the messages, not with
---json, --sessions, --typed or --follow.
+--json, --sessions, --typed or --follow; `verdict --comments --json` has them as data.
 """
 
 
@@ -100,60 +102,16 @@ def run(args: Namespace) -> int:
     if args.json:
         return _stream(args, key)
     captures = Captures([args.capture], only=args.conversation, noted=True)
-    remarks: Remarks | None = None
-    for _, dissected in captures:
-        assert captures.notes is not None
+    comments: Comments | None = None
+    for name, dissected in captures:
         _decrypt(dissected.records, key)
-        if first := remarks is None:
-            remarks = Remarks(captures.notes)
-            _tell(comment for comment in captures.notes.comments if not comment.frame)
-        _print(dissected, args, remarks, first=first)
-    if remarks is not None and args.conversation is None:
-        _tell(remarks.left())
+        if first := comments is None:
+            comments = captures.comments[name]
+            tell_comments(comments.general())
+        _print(dissected, args, comments, first=first)
+    if comments is not None and args.conversation is None:
+        tell_comments(comments.left())
     return 0
-
-
-class Remarks:
-    """The comments of a capture, each with the conversation that its packet is of."""
-
-    def __init__(self, notes: Notes) -> None:
-        self.notes = notes
-        self._taken: set[Comment] = set()
-        self._seen = 0
-        self._by_ends: dict[frozenset[str], list[tuple[Comment, str]]] = {}
-
-    def of(self, dissected: Dissected) -> list[tuple[Comment, str]]:
-        """The comments on a conversation's packets, each with the address of the packet's sender."""
-        for comment in self.notes.comments[self._seen :]:
-            frame = Frame(
-                comment.frame, 0, comment.time_ns, comment.linktype, comment.head, len(comment.head), 0
-            )
-            if comment.frame and isinstance(segment := decode(frame), Segment):
-                ends = frozenset((segment.sender, segment.receiver))
-                self._by_ends.setdefault(ends, []).append((comment, segment.sender))
-        self._seen = len(self.notes.comments)
-        conversation = dissected.conversation
-        until = max(conversation.last_ns, dissected.end_ns)
-        both = frozenset((conversation.client, conversation.server))
-        found = [
-            (comment, sender)
-            for comment, sender in self._by_ends.get(both, ())
-            if conversation.start_ns <= comment.time_ns <= until
-        ]
-        self._taken.update(comment for comment, _ in found)
-        return found
-
-    def left(self) -> Iterator[Comment]:
-        """Those on packets of no conversation that was asked for."""
-        return (one for one in self.notes.comments if one.frame and one not in self._taken)
-
-
-def _tell(comments: Iterable[Comment]) -> None:
-    """Print comments that belong to no conversation."""
-    for comment in comments:
-        when = f" ({terminal.timestamp(comment.time_ns)})" if comment.frame else ""
-        text = safe(f"comment on {comment.about}{when}: {comment.text}")
-        print("\n".join(terminal.wrap(text, terminal.terminal_width())))
 
 
 def _typed(args: Namespace) -> int:
@@ -390,8 +348,8 @@ def _what(record: Record) -> tuple[str, str]:
     return style, {"gap": "gap", "violation": f"violation in {record.name}"}.get(record.kind, record.name)
 
 
-def _print(dissected: Dissected, args: Namespace, remarks: Remarks, *, first: bool) -> None:
-    verdict, notes = dissected.verdict, remarks.notes
+def _print(dissected: Dissected, args: Namespace, comments: Comments, *, first: bool) -> None:
+    verdict, notes = dissected.verdict, comments.notes
     ends = f"{named(verdict.client, notes.names)} → {named(verdict.server, notes.names)}"
     title = f"conversation {verdict.conversation}: {ends}"
     if (interface := notes.interface_of(dissected.conversation.first_frame)) is not None:
@@ -410,14 +368,14 @@ def _print(dissected: Dissected, args: Namespace, remarks: Remarks, *, first: bo
             Column("fields" if args.wide or args.secrets else "", fit="wrap" if args.wide else "cut"),
         ]
     )
-    rows = _rows(dissected, args, remarks)
+    rows = _rows(dissected, args, comments)
     table.fit(rows)
     print("\n".join(table.head()))
     for row in rows:
         print("\n".join(table.row(row)))
 
 
-def _rows(dissected: Dissected, args: Namespace, remarks: Remarks) -> list[list[str | Cell]]:
+def _rows(dissected: Dissected, args: Namespace, comments: Comments) -> list[list[str | Cell]]:
     start = dissected.conversation.start_ns
     timed: list[tuple[int, list[str | Cell]]] = []
     for record in dissected.records:
@@ -435,11 +393,17 @@ def _rows(dissected: Dissected, args: Namespace, remarks: Remarks) -> list[list[
                 ],
             )
         )
-    for comment, sender in remarks.of(dissected):
-        text = _since(comment.time_ns - start)
-        side = Side.CLIENT if sender == dissected.conversation.client else Side.SERVER
-        said = Cell(comment.text, "dim")
-        timed.append((comment.time_ns, [text, _side(side), "", "", Cell("comment:", "dim"), said]))
+    for said in comments.of(dissected):
+        time_ns, words = said.comment.time_ns, Cell(said.comment.text, "dim")
+        row: list[str | Cell] = [
+            _since(time_ns - start),
+            _side(said.side),
+            "",
+            "",
+            Cell("comment:", "dim"),
+            words,
+        ]
+        timed.append((time_ns, row))
     if dissected.established_ns is not None:
         text = _since(dissected.established_ns - start)
         timed.append((dissected.established_ns, [text, "", "", "", Cell("TCP established", "dim"), ""]))

@@ -9,14 +9,16 @@ import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 from dissect.app import extract, terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
-from dissect.app.verdicts import Lines, noticed, outcome, spoke
-from dissect.capture.notes import name_of, named
+from dissect.app.verdicts import Lines, noticed, outcome, spoke, tell_comments
+from dissect.capture.notes import Comment, name_of, named
+from dissect.dissection.comments import Said, to_json
 from dissect.dissection.spice_links import tie
 from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
@@ -27,6 +29,9 @@ examples:
   firstbyte verdict pcaps/gvncviewer--qemu-spice.pcapng
   firstbyte verdict --when --tz Europe/Berlin pcaps/spicy-*.pcapng
   firstbyte verdict --verdict wrong-protocol -w odd.pcapng day-*.pcap.gz --merge
+  tcpdump -i lo -U -w - port 5900 | firstbyte verdict -
+
+Conversations come as they are decided: at once where - is a pipe, and with --follow.
 """
 
 
@@ -38,6 +43,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "-w", "--write", metavar="OUT.pcapng", help="write the packets of these conversations, unchanged"
     )
     parser.add_argument("--when", action="store_true", help="show when each conversation began")
+    parser.add_argument(
+        "--comments",
+        action="store_true",
+        help="show what people wrote into the capture, on it and on packets of these conversations (large "
+        "captures are read more slowly)",
+    )
     terminal.add_zone_arguments(parser)
     parser.epilog = EPILOG
 
@@ -62,6 +73,7 @@ def run(args: Namespace) -> int:
         follow=args.follow,
         interruptible=True,
         jobs=args.jobs,
+        noted=args.comments,
     )
     wanted = Wanted(args.host, args.port, args.verdict)
     chosen = None if args.write is None else extract.Chosen(merge=args.merge)
@@ -78,7 +90,7 @@ def run(args: Namespace) -> int:
 
 
 def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, args: Namespace) -> int:
-    rows: list[tuple[str, Verdict]] = []
+    table = _Rows(captures, args)
     # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
     at_once = not _is_file(sys.stdout)
     partial = shown = 0
@@ -92,17 +104,20 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
             chosen.add(name, dissected.conversation)
         unfinished = captures.interrupted and dissected.open
         partial += unfinished
+        comments = captures.said(name, dissected) if args.comments else []
         if args.json:
             names = captures.names.get(name)
-            if names or unfinished:
+            if names or unfinished or args.comments:
                 line = _line(name, verdict, names or {}, unfinished=unfinished)
+                if args.comments:
+                    line["comments"] = [to_json(comment) for comment in captures.general(name)]
+                    line["comments"] += [said.to_json() for said in comments]
+                print(json.dumps(line), flush=at_once)
             else:
-                line = lines.line(name, verdict)
-            print(line, flush=at_once)
+                print(lines.line(name, verdict), flush=at_once)
         else:
-            rows.append((name, verdict))
-    if not args.json:
-        _table(rows, captures.names, when=args.when)
+            table.add(name, verdict, comments)
+    table.end()
     sys.stdout.flush()
     if captures.found and not shown:
         terminal.complain(f"none of {terminal.plural(captures.found, 'conversation')} is asked for")
@@ -115,15 +130,15 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     return 0
 
 
-def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: bool) -> str:
-    """A line of JSON that says more than the verdict."""
+def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: bool) -> dict[str, Any]:
+    """The object of a line of JSON that says more than the verdict."""
     found = verdict.to_json(name)
     for side, end in ((Side.CLIENT, verdict.client), (Side.SERVER, verdict.server)):
         if (called := name_of(end, names)) is not None:
             found[f"{side}_name"] = called
     if unfinished:
         found["partial"] = True
-    return json.dumps(found)
+    return found
 
 
 def _is_file(stream: TextIO) -> bool:
@@ -133,37 +148,104 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
-def _table(rows: list[tuple[str, Verdict]], names: dict[str, dict[str, str]], *, when: bool) -> None:
-    table = Table(
-        [
-            Column("#", align="right"),
-            Column("client"),
-            Column("server"),
-            Column("spoke"),
-            Column("verdict"),
-            Column("server noticed", align="right"),
-            Column("client noticed", align="right"),
-            Column("why", fit="wrap", style="dim"),
-        ]
-    )
-    cells = [_cells(verdict, names.get(name, {}), when=when) for name, verdict in rows]
-    table.fit(cells)
-    several = len({name for name, _ in rows}) > 1
-    last = None
-    for (name, _), row in zip(rows, cells, strict=True):
-        if name != last:
-            if several:
+HELD = 1000
+"""Rows of a file to which the table is fitted."""
+
+LIKELY: list[str | Cell] = [
+    "999",
+    "192.168.100.100:50000",
+    "192.168.100.100:5900",
+    "spice → spice",
+    "wrong-protocol",
+    "≥ 99.9 ms, 999 B",
+    "≥ 99.9 ms, 999 B",
+    "why " * 40,
+]
+"""A row such as may come; to it the table is fitted where nothing can be waited for."""
+
+
+class _Rows:
+    """The table: rows of files are held back at first, to be fitted to; those of pipes and of what grows are
+    printed as they come.
+    """
+
+    def __init__(self, captures: Captures, args: Namespace) -> None:
+        self._captures = captures
+        self._when: bool = args.when
+        self._several = len(args.captures) > 1
+        self._live: bool = args.follow or any(not Path(name).is_file() for name in args.captures)
+        self._table = Table(
+            [
+                Column("#", align="right"),
+                Column("client"),
+                Column("server"),
+                Column("spoke"),
+                Column("verdict"),
+                Column("server noticed", align="right"),
+                Column("client noticed", align="right"),
+                Column("why", fit="wrap", style="dim"),
+            ]
+        )
+        self._held: list[tuple[str, list[str | Cell], list[Said], list[Comment]]] = []
+        self._fitted = False
+        self._last: str | None = None
+        self._spice: dict[str, list[Verdict]] = {}
+
+    def add(self, name: str, verdict: Verdict, comments: list[Said]) -> None:
+        """One more row, and the comments on its packets."""
+        names = self._captures.names.get(name, {})
+        general = self._captures.general(name) if name not in self._spice else []
+        kept = self._spice.setdefault(name, [])
+        if verdict.spice is not None or verdict.client_spoke == "tls":
+            kept.append(verdict)
+        cells = _cells(verdict, names, when=self._when)
+        if self._fitted:
+            self._print(name, cells, comments, general)
+            return
+        self._held.append((name, cells, comments, general))
+        if self._live:
+            self._table.fit([LIKELY, cells])
+            self._release()
+        elif len(self._held) >= HELD:
+            self._release()
+
+    def end(self) -> None:
+        """There are no more rows: print what was held back, and the SPICE sessions that they come to."""
+        if not self._fitted:
+            self._several = len(self._spice) > 1
+            self._release()
+        for verdicts in self._spice.values():
+            for group in tie(verdicts):
+                print()
+                for line in terminal.wrap(safe(group.title), terminal.terminal_width()):
+                    print(line)
+
+    def _release(self) -> None:
+        if not self._live:
+            self._table.fit([cells for _, cells, _, _ in self._held])
+        self._fitted = True
+        for row in self._held:
+            self._print(*row)
+        self._held.clear()
+
+    def _print(
+        self, name: str, cells: list[str | Cell], comments: list[Said], general: list[Comment]
+    ) -> None:
+        if name != self._last:
+            if self._several:
                 heading = terminal.link(name, terminal.paint(safe(name), "head"))
-                print(("\n" if last is not None else "") + heading)
-            if last is None or several:
-                print("\n".join(table.head()))
-            last = name
-        print("\n".join(table.row(row)))
-    for name in dict.fromkeys(name for name, _ in rows):
-        for group in tie(verdict for its, verdict in rows if its == name):
-            print()
-            for line in terminal.wrap(safe(group.title), terminal.terminal_width()):
-                print(line)
+                print(("\n" if self._last is not None else "") + heading)
+            tell_comments(general)
+            if self._last is None or self._several:
+                print("\n".join(self._table.head()))
+            self._last = name
+        print("\n".join(self._table.row(cells)))
+        for said in comments:
+            text = safe(f"comment on {said.comment.about} ({said.side}): {said.comment.text}")
+            for line in terminal.wrap(text, terminal.terminal_width() - Table.INDENT):
+                print(" " * Table.INDENT + terminal.paint(line, "dim"))
+        if self._live:
+            sys.stdout.flush()
 
 
 def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool) -> list[str | Cell]:

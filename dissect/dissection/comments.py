@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What people wrote into a capture: comments, and which conversation each is of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dissect.capture import Frame, Segment, decode
+from dissect.capture.notes import Comment, Notes
+from dissect.dissection.reading import Dissected
+from dissect.stream import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A comment on a packet of a conversation. side: who sent the packet."""
+
+    comment: Comment
+    side: Side
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `verdict --comments --json`."""
+        return {**to_json(self.comment), "side": self.side, "time_ns": self.comment.time_ns}
+
+
+def to_json(comment: Comment) -> dict[str, Any]:
+    """The same of a comment that is of no conversation."""
+    return {"about": comment.about, "text": comment.text, "side": None, "time_ns": None}
+
+
+class Comments:
+    """The comments of a capture, each with the conversation that its packet is of.
+
+    A packet is known by its addresses and its time. One in a tunnel, or a fragment but the first, is found
+    only where its first `HEAD` bytes tell them; others are told apart, see `left`.
+    """
+
+    def __init__(self, notes: Notes) -> None:
+        self.notes = notes
+        self._taken: set[Comment] = set()
+        self._seen = 0
+        self._by_ends: dict[frozenset[str], list[tuple[Comment, str]]] = {}
+
+    def of(self, dissected: Dissected) -> list[Said]:
+        """The comments on a conversation's packets."""
+        for comment in self.notes.comments[self._seen :]:
+            frame = Frame(
+                comment.frame, 0, comment.time_ns, comment.linktype, comment.head, len(comment.head), 0
+            )
+            if comment.frame and isinstance(segment := decode(frame), Segment):
+                ends = frozenset((segment.sender, segment.receiver))
+                self._by_ends.setdefault(ends, []).append((comment, segment.sender))
+        self._seen = len(self.notes.comments)
+        conversation = dissected.conversation
+        both = frozenset((conversation.client, conversation.server))
+        found = [
+            Said(comment, Side.CLIENT if sender == conversation.client else Side.SERVER)
+            for comment, sender in self._by_ends.get(both, ())
+            if conversation.start_ns <= comment.time_ns <= conversation.last_ns
+        ]
+        self._taken.update(said.comment for said in found)
+        return found
+
+    def general(self) -> Iterator[Comment]:
+        """Those on the capture itself and on its interfaces, as far as it was read."""
+        return (one for one in self.notes.comments if not one.frame)
+
+    def left(self) -> Iterator[Comment]:
+        """Those on packets of no conversation that was asked for."""
+        return (one for one in self.notes.comments if one.frame and one not in self._taken)
