@@ -32,6 +32,8 @@ REMEMBERED = 1 << 16
 MULTI_CODEC = 8
 CODEC_CAPABILITIES: Mapping[int, int] = {1: 9, 2: 10, 3: 11, 4: 13, 5: 14}
 """Codec -> the client's capability for it."""
+AUDIO_CAPABILITIES: Mapping[int, Mapping[int, int]] = {5: {2: 0, 3: 3}, 6: {2: 0, 3: 2}}
+"""Channel -> how sound is coded -> the receiver's capability for it; uncoded sound needs none."""
 LZ4_COMPRESSION, A8_SURFACE = 5, 3
 FROM_CACHE = (103, 106)
 CACHE_ME, PAL_CACHE_ME, PAL_FROM_CACHE = 1, 1, 2
@@ -234,7 +236,12 @@ def _forget(kind: str) -> Reader:
 def _audio_mode(
     session: SpiceSession, side: Side, values: Values, offset: int, at: int, found: Found
 ) -> None:
-    found.after.append(lambda: session.memory.audio.update({side: values["mode"]}))
+    mode = values["mode"]
+    needed = AUDIO_CAPABILITIES.get(session.channel_type or 0, {}).get(mode)
+    receiver = session.capabilities.get(side.other)
+    if needed is not None and receiver is not None and needed not in receiver:
+        found.violations.append((at, _unannounced(session, side, needed)))
+    found.after.append(lambda: session.memory.audio.update({side: mode}))
 
 
 def _audio_data(

@@ -117,6 +117,20 @@ def test_surfaces_of_alpha_only(has: bool) -> None:
     assert ["A8_SURFACE" in line for line in told] == ([False] if has else [False, True])
 
 
+@pytest.mark.parametrize(("channel", "side", "number"), [(5, Side.SERVER, 102), (6, Side.CLIENT, 102)])
+@pytest.mark.parametrize(("mode", "word"), [(1, None), (2, "CELT_0_5_1"), (3, "OPUS")])
+def test_how_sound_may_be_coded(channel: int, side: Side, number: int, mode: int, word: str | None) -> None:
+    said = data(number, u32(5) + u16(mode))
+    bits = [bit for bit, name in constants.CHANNEL_CAPABILITIES[channel].items() if name == word]
+    for has in (True, False):
+        receiver = sum(1 << bit for bit in bits) if has else 0
+        server, client = (ALL, receiver) if side is Side.SERVER else (receiver, ALL)
+        told = announced(channel, client=client, server=server).say(side, said)
+        assert [f"needs the capability {word}," in line for line in told[1:]] == [True] * (
+            word is not None and not has
+        )
+
+
 # --- caches
 
 
