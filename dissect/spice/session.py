@@ -109,6 +109,9 @@ def _data(side: Side) -> Reader:
         cls = base.body(channel, side, number)
         if cls is None:
             return Framed(name, end, (head,), f"not decoded: {size} bytes of body" if size else None)
+        if size > cls.most:
+            why = f"size {size} is over the limit of {cls.most} bytes for this message"
+            return Framed(name, end, (head,), f"not decoded: {why}", violations=((at, why),))
         found = meaning.Found()
         try:
             bounds, listed = at, end

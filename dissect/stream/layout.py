@@ -39,6 +39,9 @@ MESSAGE_LIMIT = 1 << 26
 """Bytes: the longest variable field that is taken into memory unless a class says otherwise (64 MiB)."""
 
 
+ITEMS_LIMIT = 1 << 18
+"""Items of one list; each takes some hundred bytes of memory, however few it has on the wire."""
+
 BYTES_SHOWN = 256
 """How many bytes of a field that is not text are shown."""
 
@@ -286,7 +289,7 @@ class _Numbers:
     size: None = None
 
     def read(self, data: Buffer, at: int, end: int, values: Values, layout: Layout, index: int) -> int:
-        count = layout.checked(self.name, self.count(values), self.width, at)
+        count = layout.counted(self.name, self.count(values), self.width, at)
         length = count * self.width
         if end - at < length:
             raise layout.short(index, at, length)
@@ -308,7 +311,7 @@ class _Packets:
         if self.count is None:
             values[self.name], at = inner.nested(data, at, end, layout, index, 0)
             return at
-        count = layout.checked(self.name, self.count(values), inner.least, at)
+        count = layout.counted(self.name, self.count(values), inner.least, at)
         if end - at < count * inner.least:
             raise layout.short(index, at, count * inner.least, inner.fixed is not None)
         items = []
@@ -374,6 +377,12 @@ class Layout:
         if count < 0 or count * width > self.limit:
             unit = "bytes" if width == 1 else f"items of {width} bytes"
             raise Malformed(f"{name}: {count} {unit} is outside the limit of {self.limit} bytes", at)
+        return count
+
+    def counted(self, name: str, count: int, width: int, at: int) -> int:
+        """As `checked`, of a list: within the limit of items too."""
+        if self.checked(name, count, width, at) > ITEMS_LIMIT:
+            raise Malformed(f"{name}: {count} items are over the limit of {ITEMS_LIMIT}", at)
         return count
 
     def nested(

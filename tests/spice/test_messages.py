@@ -195,6 +195,18 @@ def test_a_size_over_the_limit_is_refused_at_the_header(size: int, mini: bool) -
     assert told == f"server SPICE_MSG_PING wrong at {at}: size {size} is over the limit of {1 << 27} bytes"
 
 
+def test_a_path_of_too_many_points_is_passed_over_by_its_size() -> None:
+    it = after(channel=2)
+    most = display.SpiceMsgDisplayDrawStroke.most
+    told = it.server(data(310, bytes(most + 1)), data(102, b""))
+    why = f"size {most + 1} is over the limit of {most} bytes for this message"
+    assert told == [
+        f"server SPICE_MSG_DISPLAY_DRAW_STROKE (not decoded: {why})",
+        f"server SPICE_MSG_DISPLAY_DRAW_STROKE wrong at {it.records[-3].offset + 6}: {why}",
+        "server SPICE_MSG_DISPLAY_MARK",
+    ]
+
+
 @pytest.mark.parametrize("mini", [True, False])
 def test_after_an_impossible_size_the_next_message_is_found(mini: bool) -> None:
     it = after(mini=mini)

@@ -29,6 +29,7 @@ from dissect.stream.fields import (
 )
 from dissect.stream.layout import (
     BYTES_SHOWN,
+    ITEMS_LIMIT,
     BitNamesField,
     FixedTextField,
     Malformed,
@@ -147,6 +148,23 @@ def test_limits_are_checked_before_bytes_are_wanted(size: int, count: int, why: 
     with pytest.raises(Malformed) as bad:
         Limited.layout().decode(head)
     assert (bad.value.why, bad.value.at) == (why, 8)
+
+
+def test_a_list_of_too_many_items_is_refused() -> None:
+    """Even where its bytes are within the limit: each item takes more memory than it has bytes."""
+
+    class Many(ProtocolPacket):
+        name = "Many"
+        fields_desc: ClassVar[list[Any]] = [
+            IntField("count", 0),
+            FieldListField("words", [], LEIntField("", 0), count_from=lambda p: p.count),
+        ]
+
+    assert len(Many.layout().decode((ITEMS_LIMIT).to_bytes(4, "big") + bytes(4 * ITEMS_LIMIT))[0]["words"])
+    with pytest.raises(
+        Malformed, match=f"words: {ITEMS_LIMIT + 1} items are over the limit of {ITEMS_LIMIT}"
+    ):
+        Many.layout().decode((ITEMS_LIMIT + 1).to_bytes(4, "big"))
 
 
 def test_a_negative_length_is_refused() -> None:

@@ -62,6 +62,8 @@ class SpiceMessage(SpicePacket):
 
     _maker = BodyLayout
     keys: ClassVar[tuple[Key, ...]] = ()
+    most: ClassVar[int] = 1 << 27
+    """Bytes of a body that is taken apart; a longer one is named and passed over by its size."""
 
     @classmethod
     def __init_subclass__(cls, **kwargs: Any) -> None:

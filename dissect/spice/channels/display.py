@@ -442,6 +442,7 @@ class SpiceMsgDisplayDrawStroke(SpiceMessage):
     """Server: draw a line along a path."""
 
     name = "SPICE_MSG_DISPLAY_DRAW_STROKE"
+    most = 1 << 22  # lists within a list, of 8 bytes an item that take some hundred in memory
     fields_desc = [
         _base(),
         PointerField("path", Path, required=True),
