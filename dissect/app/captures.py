@@ -377,7 +377,7 @@ class Captures:
     def _reader(self, names: Sequence[str]) -> Reader:
         """What reads these captures best."""
         if self._swift(names):
-            return readers.swift_reader(beside=self._jobs > 1, compiling=_compiling)
+            return readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
         # What grows has no size yet, as standard input has none.
         return readers.plain_reader(["-"] if self._follow else names, self._share)
 
@@ -429,7 +429,7 @@ class Captures:
         self._failure = new
 
 
-def _compiling() -> None:
+def say_compiling() -> None:
     """Say on a terminal why it takes so long to begin."""
     if sys.stderr.isatty():
         terminal.complain("compiling what reads large captures; once, for some ten seconds")

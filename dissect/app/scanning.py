@@ -20,9 +20,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dissect.app.captures import say_compiling
 from dissect.app.terminal import Unusable
 from dissect.capture import CaptureError, open_capture
-from dissect.dissection.readers import reader_for_verdicts
+from dissect.dissection.readers import compile_once, reader_for_verdicts
 from dissect.dissection.reading import dissect
 from dissect.firstbyte.tables import COLUMNS, CONVERSATION, conversation_row, schema_of
 
@@ -164,6 +165,7 @@ def scan(
     if cluster is not None:
         _scan_on_cluster(todo, folder, tell, cluster)
         return
+    compile_once([source.name for source in todo], say_compiling)
     if jobs == 1 or len(todo) < 2:
         for source in todo:
             tell(scan_one(source, folder))

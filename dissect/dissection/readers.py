@@ -69,6 +69,18 @@ def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None =
     return swift.Swift(Conversations(), first_bytes(), beside=beside)
 
 
+def compile_once(names: Sequence[str], compiling: Callable[[], None]) -> None:
+    """Compile the kernels where one of these captures, each by itself, needs them: not in several processes
+    at a time. compiling: is told before.
+    """
+    if any(worth_swift([name]) for name in names):
+        from dissect.capture import swift
+
+        if swift.to_compile():
+            compiling()
+            swift.prepare()
+
+
 def plain_reader(names: Sequence[str], share: tuple[int, int] = (0, 1)) -> Reader:
     """The reader whatever is wanted of the captures: packet by packet, or with numpy. share: see `Bulk`."""
     if share[1] == 1 and 0 < size_of(names) < SMALL:

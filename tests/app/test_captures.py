@@ -215,7 +215,7 @@ def test_ctrl_c_gives_what_was_found_so_far(tmp_path: Path, how: str) -> None:
     found = [json.loads(line) for line in out.splitlines()]
     assert {row["verdict"] for row in found} == {"wrong-protocol", "silent"}
     assert all(row.get("partial") is True for row in found if row["verdict"] == "silent")
-    assert b"interrupted: this is what was found so far; " in err
+    assert b"interrupted: this is what was found so far; 1 conversation had not ended by then" in err
     assert b"Traceback" not in err
 
 

@@ -51,3 +51,14 @@ def test_the_kernels_are_for_large_captures(tmp_path: Path) -> None:
         assert type(readers.reader_for_verdicts([name], compiling=lambda: told.append(None))) is Swift
     assert len(told) < 2  # compiled by then
     assert type(readers.plain_reader([name])) is Bulk
+
+
+def test_the_kernels_are_compiled_once_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("dissect.capture.swift.to_compile", lambda: True)
+    monkeypatch.setattr("dissect.capture.swift.prepare", lambda: done.append("compiled"))
+    small, large = of_size(tmp_path / "small", readers.SWIFT // 2), of_size(tmp_path / "large", readers.SWIFT)
+    readers.compile_once([small, small, small, "http://127.0.0.1/x.pcap"], lambda: done.append("told"))
+    assert done == []
+    readers.compile_once([small, large, large], lambda: done.append("told"))
+    assert done == ["told", "compiled"]

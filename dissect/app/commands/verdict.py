@@ -116,7 +116,7 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
             else:
                 print(lines.line(name, verdict), flush=at_once)
         else:
-            table.add(name, verdict, comments)
+            table.add(name, verdict, comments, unfinished=unfinished)
     table.end()
     sys.stdout.flush()
     if captures.found and not shown:
@@ -191,14 +191,14 @@ class _Rows:
         self._last: str | None = None
         self._spice: dict[str, list[Verdict]] = {}
 
-    def add(self, name: str, verdict: Verdict, comments: list[Said]) -> None:
-        """One more row, and the comments on its packets."""
+    def add(self, name: str, verdict: Verdict, comments: list[Said], *, unfinished: bool) -> None:
+        """One more row, and the comments on its packets. unfinished: interrupted before its end."""
         names = self._captures.names.get(name, {})
         general = self._captures.general(name) if name not in self._spice else []
         kept = self._spice.setdefault(name, [])
         if verdict.spice is not None or verdict.client_spoke == "tls":
             kept.append(verdict)
-        cells = _cells(verdict, names, when=self._when)
+        cells = _cells(verdict, names, when=self._when, unfinished=unfinished)
         if self._fitted:
             self._print(name, cells, comments, general)
             return
@@ -248,7 +248,8 @@ class _Rows:
             sys.stdout.flush()
 
 
-def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool) -> list[str | Cell]:
+def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool, unfinished: bool) -> list[str | Cell]:
+    why = f"so far: {verdict.reason}" if unfinished else verdict.reason
     return [
         str(verdict.conversation),
         Cell(named(verdict.client, names), "client"),
@@ -256,5 +257,5 @@ def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool) -> list[st
         spoke(verdict),
         outcome(verdict),
         *(noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
-        f"began {terminal.timestamp(verdict.start_ns)}: {verdict.reason}" if when else verdict.reason,
+        f"began {terminal.timestamp(verdict.start_ns)}: {why}" if when else why,
     ]
