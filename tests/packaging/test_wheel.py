@@ -193,7 +193,7 @@ def test_scapy_finds_the_layers(installed: Environment, wheel: Path) -> None:
         "from scapy.packet import Packet\n"
         "assert issubclass(ProtocolVersion, Packet) and issubclass(SpiceLinkMess, Packet)\n"
         "import dissect.rfb.messages\n"
-        "assert ProtocolVersion is dissect.rfb.messages.ProtocolVersion\n"
+        "assert ProtocolVersion is dissect.rfb.messages.ProtocolVersion.scapy_class()\n"
         "print(*conf.exts.exts)\n"
     )
     assert answer == f"<ScapyExt firstbyte {metadata(wheel)['Version']} (2 specs)>\n"
