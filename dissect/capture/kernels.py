@@ -12,9 +12,11 @@ A conversation (a slot, one row of `slots`) is in one of these states:
   packets are remembered by their places; a conversation that ends like this is told in one row (DONE).
 - ASLEEP: laid here by the ordinary way, since nobody wants its bytes and nothing of it waits.
 - AWAKE: taken by the ordinary way, packet by packet.
+- CUT: it was young, and one side sent a RST. For a while what was under way may still come; then it is told
+  in one row too (CUT_OFF), at the packet with which that while is over.
 - OVER: it ended here; its last packets still belong to it for a while.
 
-The first packet of a YOUNG or ASLEEP conversation that is any different from what is expected wakes it
+The first packet of a YOUNG, CUT or ASLEEP conversation that is any different from what is expected wakes it
 (WAKE), and it goes on the ordinary way. So there is one description of TCP, and it is not here.
 
 Without numba the same functions run as plain Python, slowly; the tests run them both ways. Only integers
@@ -58,7 +60,7 @@ def compiled(function: Function) -> Function:
 
 
 # states
-FREE, YOUNG, ASLEEP, AWAKE, OVER = 0, 1, 2, 3, 4
+FREE, YOUNG, ASLEEP, AWAKE, OVER, CUT = 0, 1, 2, 3, 4, 5
 
 # columns of `slots`; pairs are of the lower and the higher address
 STATE, KEY_PORTS, KEY_NETWORK, HASH = 0, 1, 2, 3
@@ -68,18 +70,20 @@ SPOKE, BEFORE, BEFORE_NS, PASSED, PASSED_NS, ACKED = 16, 18, 20, 22, 24, 26  # p
 CLIENT, STAGE, ORDINAL, FRAME, START, ESTABLISHED, FIRST = 28, 29, 30, 31, 32, 33, 34
 ISN, FIRST_NS, SENT, SENT_BY, DATA_NS, FIN_NS, HEAD_AT, HEAD_SIZE = 35, 37, 39, 41, 43, 45, 47, 49  # pairs
 FIN_AT, FIN_FRAME, HEADS, UNTIL, SLOT = 51, 52, 53, 54, 55
-RESET_NS = 56  # a pair
-PLACES = 58  # where the records of the first packets lie in the file, and their numbers
+RESET_NS = 56  # a pair, at most one of which is set
+RESET_AT, RESET_FRAME = 58, 59
+EARLIER, LATER = 60, 61  # the queue of those that are CUT: neighbours, as slot + 1
+PLACES = 62  # where the records of the first packets lie in the file, and their numbers
 MOST_PLACES: Final = 16
 COLUMNS: Final = PLACES + 2 * MOST_PLACES
 
 # `state`: what `step` is told and tells
 (
-    AT, NUMBER, BASE, FORMAT, SIZE, LIMIT, LINK, SCALE, MOST, SHARE, SHARES, SEED,
+    AT, NUMBER, BASE, FORMAT, SIZE, LIMIT, LINK, SCALE, MOST, SEED,
     ROWS, TODO, SNAPS, OPENS, FREE_COUNT, USED, DEAD, ORD, LATEST, UDP, ABSORBED, QUIET,
-    LOW, HIGH, NEED, CAPACITY,
-) = range(28)  # fmt: skip
-STATES: Final = 28
+    LOW, HIGH, NEED, CUT_FIRST, CUT_LAST,
+) = range(27)  # fmt: skip
+STATES: Final = 27
 
 # formats
 PCAP_LITTLE, PCAP_BIG, PCAPNG = 0, 1, 2
@@ -90,7 +94,7 @@ ENOUGH, MORE, ODD, UNUSUAL, FULL, ROOM = 0, 1, 2, 3, 4, 5
 common form; a frame that may hold TCP out of the common form; `todo` is full; no slot is free."""
 
 # kinds of rows of `todo`
-SEGMENT, WAKE, DONE, OTHER = 0, 1, 2, 3
+SEGMENT, WAKE, DONE, OTHER, CUT_OFF = 0, 1, 2, 3, 4
 (
     T_KIND, T_ROW, T_SNAP, T_TIME, T_ADDRESSES, T_SIX, T_SPORT, T_DPORT, T_SEQ, T_ACK, T_FLAGS, T_PAYLOAD,
     T_SIZE, T_END, T_NETWORK, T_ORD, T_START, T_LENGTH, T_LINK, T_OFFSET, T_INTERFACE,
@@ -103,6 +107,8 @@ F_LINK, F_SCALE, F_OFFSET, F_LIMIT, F_NUMBER = 0, 1, 2, 3, 4
 NEVER: Final = -(1 << 62)
 HOLD: Final = 32 << 10
 TIME_WAIT: Final = 60_000_000_000
+LINGER: Final = 1_000_000_000  # after a RST
+NEAR: Final = 1 << 20
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
@@ -290,6 +296,69 @@ def advance(slot: Int, side: Int, now: Int, at: Int, size: Int, ack: Int, flags:
 
 
 @compiled
+def unlink(slot: Int, state: Numbers, slots: Numbers) -> None:
+    """Take a slot out of the queue of those that are CUT."""
+    earlier, later = slots[slot, EARLIER], slots[slot, LATER]
+    if earlier:
+        slots[earlier - 1, LATER] = later
+    else:
+        state[CUT_FIRST] = later
+    if later:
+        slots[later - 1, EARLIER] = earlier
+    else:
+        state[CUT_LAST] = earlier
+    slots[slot, EARLIER] = slots[slot, LATER] = 0
+
+
+@compiled
+def ran_out(slot: Int, now: Int, state: Numbers, slots: Numbers) -> None:
+    """What was under way after a RST has had its time."""
+    unlink(slot, state, slots)
+    slots[slot, STATE] = OVER
+    slots[slot, UNTIL] = now + TIME_WAIT
+
+
+@compiled
+def cut(
+    slot: Int,
+    side: Int,
+    now: Int,
+    seq: Int,
+    ack: Int,
+    flags: Int,
+    size: Int,
+    place: Int,
+    number: Int,
+    state: Numbers,
+    slots: Numbers,
+) -> bool:
+    """Take the RST of a young conversation; False where it is not what was expected."""
+    if flags & (SYN | FIN) or size or now <= 0 or now < slots[slot, LAST] or now < state[LATEST]:
+        return False
+    stage = slots[slot, STAGE]
+    if slots[slot, FIN_NS + side] or now == slots[slot, FIRST_NS + 1 - side]:
+        return False
+    if stage > 0 or side == slots[slot, CLIENT]:  # of a server that answers nothing else no number is known
+        off = behind(seq, slots[slot, NEXT + side])
+        if off > NEAR or off < -NEAR or (off and stage < 2):
+            return False
+    slots[slot, RESET_NS + side] = now
+    slots[slot, RESET_AT] = place
+    slots[slot, RESET_FRAME] = number
+    slots[slot, LAST] = now
+    slots[slot, UNTIL] = now + LINGER
+    slots[slot, STATE] = CUT
+    last = state[CUT_LAST]
+    slots[slot, EARLIER] = last
+    if last:
+        slots[last - 1, LATER] = slot + 1
+    else:
+        state[CUT_FIRST] = slot + 1
+    state[CUT_LAST] = slot + 1
+    return True
+
+
+@compiled
 def grown(
     slot: Int,
     side: Int,
@@ -311,7 +380,7 @@ def grown(
     other = 1 - side
     stage = slots[slot, STAGE]
     last = slots[slot, LAST]
-    if flags & RST or now < last:
+    if now < last or now <= 0:
         return False
     heads = slots[slot, HEADS]
     if stage < 3:
@@ -429,7 +498,6 @@ def step(
     form = state[FORMAT]
     base = state[BASE]
     seed = state[SEED]
-    shares = state[SHARES]
     state[ROWS] = state[TODO] = state[SNAPS] = state[OPENS] = 0
     state[LOW] = -NEVER
     state[HIGH] = NEVER
@@ -572,6 +640,14 @@ def step(
             else:
                 header = (np.int64(buffer[place + least + 12]) >> 4) * 4
                 unusual = header < 20 or total < least + header
+        if state[CUT_FIRST] and not (unusual or strange or ignored):
+            first = state[CUT_FIRST] - 1
+            while first >= 0 and slots[first, UNTIL] <= now:
+                if state[TODO] + 3 > len(todo) or state[SNAPS] + 3 > len(snaps):
+                    return FULL
+                told(CUT_OFF, first, row, now, state, slots, todo, snaps)
+                ran_out(first, now, state, slots)
+                first = state[CUT_FIRST] - 1
         times[row] = NEVER
         state[AT] = following
         state[ROWS] = row + 1
@@ -603,17 +679,13 @@ def step(
         words = 1 if version == 4 else 4
         addresses = place + (12 if version == 4 else 8)
         order = 0
-        added: Int = np.int64(0)
         for word in range(words):
             one = big4(buffer, addresses + 4 * word)
             two = big4(buffer, addresses + 4 * words + 4 * word)
-            added += one + two
             if order == 0:
                 order = -1 if one < two else 1 if one > two else 0
             key[2 + word] = one
             key[2 + words + word] = two
-        if shares > 1 and (added % 0xFFFFFFFF + sport + dport) % shares != state[SHARE]:
-            continue
         if order == 0:
             order = -1 if sport <= dport else 1
         side = 0 if order < 0 else 1
@@ -633,6 +705,8 @@ def step(
         frame = state[NUMBER] + row
         if slot >= 0 and slots[slot, STATE] == OVER:
             again = flags & (SYN | RST) == SYN and slots[slot, ISN + side] != seq
+            if flags & (SYN | ACK | RST) == SYN and slots[slot, RESET_NS] + slots[slot, RESET_NS + 1]:
+                again = True  # each attempt that is refused is one of its own
             if again or state[LATEST] >= slots[slot, UNTIL]:
                 remove(slot, state, slots, table, free)
                 slot = -1
@@ -648,6 +722,7 @@ def step(
                 slots[slot, FRAME] = frame
                 slots[slot, START] = now
                 slots[slot, ISN + side] = seq
+                slots[slot, ISN + 1 - side] = -1
                 slots[slot, NEXT + side] = (seq + 1) & 0xFFFFFFFF
                 slots[slot, ORDINAL] = state[ORD]
                 slots[slot, FIRST] = -1
@@ -659,6 +734,21 @@ def step(
                 state[OPENS] += 1
                 state[ORD] += 1
                 continue
+            slots[slot, STATE] = AWAKE
+        elif slots[slot, STATE] == YOUNG and flags & RST:
+            if cut(slot, side, now, seq, ack, flags, size, base + at, frame, state, slots):
+                state[QUIET] += slots[slot, STAGE] == 3
+                continue
+            told(WAKE, slot, row, now, state, slots, todo, snaps)
+            slots[slot, STATE] = AWAKE
+        elif slots[slot, STATE] == CUT:
+            again = flags & (RST | SYN | FIN) == RST and size == 0 and slots[slot, RESET_NS + side] != 0
+            if again and now >= slots[slot, LAST] and seq == slots[slot, NEXT + side]:
+                slots[slot, LAST] = now
+                slots[slot, PACKETS] += 1
+                continue
+            unlink(slot, state, slots)
+            told(WAKE, slot, row, now, state, slots, todo, snaps)
             slots[slot, STATE] = AWAKE
         elif slots[slot, STATE] == YOUNG:
             if grown(

@@ -2,8 +2,8 @@
 """The swift way from a large capture to the events of its conversations: `kernels` does what is common.
 
 For who wants verdicts alone (`Conversation.aside`) of files that lie on a disk as they are. A conversation
-that opens, speaks something foreign on both sides, and closes without anything odd, never becomes an object
-before its end: it is told in one event, `Summed`. All that is odd in any way wakes it: its first packets are
+that opens, speaks something foreign on both sides, and closes without anything odd, or is cut off by a RST at
+any time, never becomes an object before its end: it is told in one event, `Summed`. All that is odd in any way wakes it: its first packets are
 read again from the file, what passed is told as `Passed`, and from there on it goes the ordinary way (`bulk`
 and `conversations`), packet by packet. So the answers are those of the ordinary way; the tests hold that.
 
@@ -29,6 +29,7 @@ from dissect.capture.conversations import (
     Connection,
     Conversation,
     Conversations,
+    Ended,
     EndedBy,
     Event,
     Half,
@@ -77,7 +78,8 @@ _EACH: Final = np.array(
 """...and of each side, as pairs of columns: its head, then what `Summary` has in this order."""
 
 _CLOSED: Final = 6
-"""Where its FIN is among these."""
+_RESET: Final = 7
+"""Where its FIN and its RST are among these."""
 
 
 class Swift(Bulk):
@@ -87,19 +89,17 @@ class Swift(Bulk):
         self,
         conversations: Conversations,
         firsts: bytes,
-        share: tuple[int, int] = (0, 1),
         *,
         beside: bool = False,
     ) -> None:
-        """firsts: what each first byte of a side says, see `stream.recognition`. share: as for `Bulk`.
+        """firsts: what each first byte of a side says, see `stream.recognition`.
 
         beside: a thread of its own reads the file, so that two cores are used.
         """
-        super().__init__(conversations, share)
+        super().__init__(conversations)
         self._beside = beside
         self._firsts = np.frombuffer(firsts, np.uint8).astype(np.int64)
         state = self._state = np.zeros(k.STATES, np.int64)
-        state[k.SHARE], state[k.SHARES] = share
         state[k.SEED] = int.from_bytes(os.urandom(4), "big") >> 1
         state[k.LATEST] = k.NEVER
         self._slots = np.zeros((SLOTS, k.COLUMNS), np.int64)
@@ -120,6 +120,8 @@ class Swift(Bulk):
         self._again: Again | None = None
         self._late: list[Event] = []
         """What became known where nobody could be told at once."""
+        self._cut: list[Summed] = []
+        self._cut_ns = 0
         self._most = LEAST
         self._texts = _Texts()
 
@@ -166,12 +168,8 @@ class Swift(Bulk):
             self.conversations.passed(latest)
         end = self.conversations.last_ns if end_ns is None else end_ns
         events: list[Event] = []
-        young = self._taken(k.YOUNG)
-        known = self._slots[young, k.STAGE] == 3
-        wholes = self._slots[young[known]]
-        events += self._wholes(wholes, [end] * len(wholes), "capture")
-        for snap in self._slots[young[~known]].tolist():
-            self._wake(snap, events)
+        whole = self._slots[self._taken(k.YOUNG, k.CUT)]
+        events += self._wholes(whole, [end] * len(whole), "capture")
         for connection in list(self._asleep.values()):
             self._wake(self._slots[connection.slot].tolist(), events)
         events += self.conversations.finish(end_ns)
@@ -182,15 +180,14 @@ class Swift(Bulk):
     def _wake_all(self) -> list[Event]:
         """What is young here goes on the ordinary way, for its first packets cannot be read again later."""
         events: list[Event] = []
-        for slot in self._taken(k.YOUNG).tolist():
-            self._wake(self._slots[slot].tolist(), events)
-            self._slots[slot, k.STATE] = k.AWAKE
+        for slot in self._taken(k.YOUNG, k.CUT).tolist():
+            self._rouse(slot, events)
         self._close()
         return events
 
-    def _taken(self, state: int) -> Numbers:
-        """The slots in this state, in the order in which their conversations began."""
-        found = np.flatnonzero(self._slots[:, k.STATE] == state)
+    def _taken(self, *states: int) -> Numbers:
+        """The slots in these states, in the order in which their conversations began."""
+        found = np.flatnonzero(np.isin(self._slots[:, k.STATE], states))
         return found[np.argsort(self._slots[found, k.ORDINAL], kind="stable")]
 
     def _close(self) -> None:
@@ -239,12 +236,12 @@ class Swift(Bulk):
         )
         count = int(state[k.ROWS])
         if count:
-            number = capture.frames + 1
             capture.took(count, int(state[k.AT]), int(state[k.LOW]), int(state[k.HIGH]))
             if state[k.UDP] > udp:
                 capture.skipped["UDP"] += int(state[k.UDP]) - udp
             self.passed += int(state[k.QUIET]) - quiet
-            self._work_off(capture, layout.buffer, number, count, events)
+        if count or state[k.TODO]:
+            self._work_off(capture, layout.buffer, count, events)
         match reason:
             case k.MORE:
                 return capture.fill(int(state[k.NEED])) or self._odd(capture, events)
@@ -263,30 +260,28 @@ class Swift(Bulk):
             return False
         segment = self._decode(frame, capture.skipped)
         if segment is not None:
-            before = len(events)
             self._unusual(segment, int(self._state[k.ORD]), events)
-            self._date(events, before, frame.number)
         return True
 
-    def _work_off(
-        self, capture: Capture, buffer: bytes, number: int, count: int, events: list[Event]
-    ) -> None:
+    def _work_off(self, capture: Capture, buffer: bytes, count: int, events: list[Event]) -> None:
         """Do what the kernel left to do, in order, with what becomes due by time alone."""
         state, conversations = self._state, self.conversations
+        number = int(state[k.NUMBER])
         opens = self._opens[: int(state[k.OPENS])]
-        if self._shares > 1:
-            self.began += opens[:, 0].tolist()
         if opens[:, 1].any():
             conversations.networks.update(opens[:, 1].tolist())
         times = self._times[:count]
-        last_ns = int(times.max())
+        last_ns = int(times.max()) if count else k.NEVER
         rows = self._todo[: int(state[k.TODO])]
-        ended = rows[rows[:, k.T_KIND] == k.DONE]
+        ended = rows[(rows[:, k.T_KIND] == k.DONE) | (rows[:, k.T_KIND] == k.CUT_OFF)]
         wholes = self._wholes(self._snaps[ended[:, k.T_SNAP]], ended[:, k.T_TIME].tolist())
         todo = rows.tolist()
-        place = -1  # the row up to which what was due has been seen to
+        cut = self._cut  # what is cut off with one packet; where there is much of it, that packet comes again
+        place = 0 if cut else -1  # the row up to which what was due has been seen to
         for row in todo:
             index, kind = row[k.T_ROW], row[k.T_KIND]
+            if cut and (kind != k.CUT_OFF or index != place):
+                self._tell_due(self._cut_ns, cut, events)
             segment: Segment | None = None
             if kind == k.OTHER:
                 frame = capture.frame_of(
@@ -303,11 +298,14 @@ class Swift(Bulk):
                     continue
                 times[index] = segment.time_ns
                 last_ns = max(last_ns, segment.time_ns)
-            if conversations.due_ns <= last_ns:
+            if conversations.due_ns <= last_ns and not cut:
                 until = index + 1 if kind == k.DONE else index
-                self._due(times, place + 1, until, number, events)
+                self._due(times, place + 1, until, events)
             place = max(place, index - (kind == k.WAKE))
-            before = len(events)
+            if kind == k.CUT_OFF:
+                cut.append(next(wholes))
+                self._cut_ns = row[k.T_TIME]
+                continue
             if kind == k.DONE:
                 events.append(next(wholes))
             elif kind == k.WAKE:
@@ -316,9 +314,10 @@ class Swift(Bulk):
                 self._unusual(segment, row[k.T_ORD], events)
             else:
                 self._push_at(_segment(row, buffer, number), row[k.T_ORD], events)
-            self._date(events, before, number + index)
+        if cut and place < count:
+            self._tell_due(self._cut_ns, cut, events)
         if conversations.due_ns <= last_ns:
-            self._due(times, place + 1, count, number, events)
+            self._due(times, place + 1, count, events)
         if last_ns != k.NEVER:
             conversations.passed(last_ns)
         todos = len(todo)
@@ -327,7 +326,7 @@ class Swift(Bulk):
         elif 24 * todos < count:
             self._most = min(self._most * 2, MOST)
 
-    def _due(self, times: Numbers, start: int, stop: int, number: int, events: list[Event]) -> None:
+    def _due(self, times: Numbers, start: int, stop: int, events: list[Event]) -> None:
         """Let end what is due at the packets from `start` to before `stop`, each at its own time."""
         conversations = self.conversations
         while start < stop:
@@ -336,10 +335,27 @@ class Swift(Bulk):
             if not later[at]:
                 return
             start += at
-            before = len(events)
             events += conversations.due(int(times[start]))
-            self._date(events, before, number + start)
             start += 1
+
+    def _tell_due(self, now: int, cut: list[Summed], events: list[Event]) -> None:
+        """Tell all that became due with the packet of `now`, as if all of it had waited in one place.
+
+        cut: what the kernel told of that packet; emptied.
+        """
+        found: list[tuple[int, int, list[Event]]] = [
+            (one.conversation.end_due_ns or 0, one.conversation.index, [one]) for one in cut
+        ]
+        cut.clear()
+        group: list[Event] = []
+        for event in self.conversations.due(now):
+            group.append(event)
+            if isinstance(event, Ended):
+                conversation = event.conversation
+                found.append((conversation.end_due_ns or 0, conversation.index, group))
+                group = []
+        for _, _, its in sorted(found, key=_when):
+            events += its
 
     # -- one segment
 
@@ -353,8 +369,6 @@ class Swift(Bulk):
         events += conversations.push(segment)
         if conversations.count > ordinal + len(self._began_at):
             self._began_at.append(ordinal)
-            if self._shares > 1:
-                self.began.append(segment.frame)
         half = conversations.find(key)
         if half is not None:
             self._touched[half.connection] = None
@@ -363,9 +377,7 @@ class Swift(Bulk):
         """A segment that the kernel has not seen."""
         state = self._state
         state[k.LATEST] = max(int(state[k.LATEST]), segment.time_ns)
-        if not self._mine(segment):
-            events += self.conversations.due(segment.time_ns)
-            return
+        self._run_out(segment.time_ns, events)
         packed, side = _packed(segment.key)
         slot = self._find(packed)
         if slot >= 0 and self._slots[slot, k.STATE] == k.OVER:
@@ -378,23 +390,39 @@ class Swift(Bulk):
         if slot < 0:
             slot = self._insert(packed)
         elif self._slots[slot, k.STATE] != k.AWAKE:
-            self._wake(self._slots[slot].tolist(), events)
+            self._rouse(slot, events)
         self._slots[slot, k.STATE] = k.AWAKE
         self._push_at(segment, ordinal, events)
+
+    def _run_out(self, now: int, events: list[Event]) -> None:
+        """What the kernel does for those that are CUT, at a packet that it has not seen."""
+        cut: list[Summed] = []
+        while (slot := int(self._state[k.CUT_FIRST]) - 1) >= 0 and self._slots[slot, k.UNTIL] <= now:
+            cut += self._wholes(self._slots[slot : slot + 1], [now])
+            k.ran_out(slot, now, self._state, self._slots)
+        if cut:
+            self._tell_due(now, cut, events)
 
     def _wake_elsewhere(self, key: Key, events: list[Event]) -> None:
         """Wake what has the same addresses in other networks: this may be its other side."""
         for network in self.conversations.networks:
             slot = self._find(_packed((*key[:4], network))[0])
-            if slot >= 0 and self._slots[slot, k.STATE] == k.YOUNG:
-                self._wake(self._slots[slot].tolist(), events)
-                self._slots[slot, k.STATE] = k.AWAKE
+            if slot >= 0 and self._slots[slot, k.STATE] in (k.YOUNG, k.CUT):
+                self._rouse(slot, events)
 
     # -- conversations
 
     def _index_of(self, ordinal: int) -> int:
         """The number of a conversation that began in the kernel, among all."""
         return ordinal + bisect_right(self._began_at, ordinal)
+
+    def _rouse(self, slot: int, events: list[Event]) -> None:
+        """Wake what is in a slot."""
+        snap = self._slots[slot].tolist()
+        if snap[k.STATE] == k.CUT:
+            k.unlink(slot, self._state, self._slots)
+        self._slots[slot, k.STATE] = k.AWAKE
+        self._wake(snap, events)
 
     def _wake(self, snap: list[int], events: list[Event]) -> Connection:
         """A conversation goes on the ordinary way, from what the kernel knows of it."""
@@ -413,14 +441,14 @@ class Swift(Bulk):
         self._told(half.connection, snap, events)
         if snap[k.FIN_NS] or snap[k.FIN_NS + 1]:
             self._repeat(snap[k.FIN_AT], snap[k.FIN_FRAME], events)
+        if snap[k.RESET_NS] or snap[k.RESET_NS + 1]:
+            self._repeat(snap[k.RESET_AT], snap[k.RESET_FRAME], events)
         self._touched[half.connection] = None
         return half.connection
 
     def _wake_one(self, connection: Connection, events: list[Event]) -> None:
         assert connection.slot is not None
-        snap = self._slots[connection.slot].tolist()
-        self._slots[connection.slot, k.STATE] = k.AWAKE
-        self._wake(snap, events)
+        self._rouse(connection.slot, events)
 
     def _repeat(self, offset: int, number: int, events: list[Event]) -> Half | None:
         """Read a packet again, and take it the ordinary way."""
@@ -457,7 +485,7 @@ class Swift(Bulk):
     def _wholes(self, snaps: Numbers, ends: Sequence[int], ended_by: EndedBy = "fin") -> Iterator[Summed]:
         """Conversations as wholes, from what the kernel knew of each when it ended, at `ends` (ns)."""
         assert self._again is not None
-        head_of, text_of, is_open = self._again.bytes, self._texts.of, ended_by != "fin"
+        head_of, text_of = self._again.bytes, self._texts.of
         clients = snaps[:, k.CLIENT]
         for common, words, told, answered, now in zip(
             snaps[:, _COMMON].tolist(),
@@ -475,6 +503,9 @@ class Swift(Bulk):
                 both = (text_of(words[0]) + lower, text_of(words[1]) + higher)
             client = both[opener]
             closed = told[_CLOSED] != 0 or answered[_CLOSED] != 0
+            reset = told[_RESET] or answered[_RESET]
+            by: EndedBy = "reset" if reset else ended_by
+            end = reset or now
             conversation = Conversation(
                 self._index_of(ordinal),
                 client,
@@ -486,18 +517,19 @@ class Swift(Bulk):
                 start,
                 last,
                 start,
-                established,
-                heads + packets + closed,
-                end_ns=now,
-                ended_by=ended_by,
+                established or None,
+                heads + packets + closed + (reset != 0),
+                end_ns=end,
+                ended_by=by,
                 aside=True,
                 network=network,
+                end_due_ns=reset + k.LINGER if reset else None,
             )
             yield Summed(
                 conversation,
-                now,
-                is_open,
-                Side.CLIENT if first == opener else Side.SERVER,
+                end,
+                by in ("capture", "limit"),
+                None if first < 0 else Side.CLIENT if first == opener else Side.SERVER,
                 Summary(head_of(told[0], told[1]), *told[2:]),
                 Summary(head_of(answered[0], answered[1]), *answered[2:]),
             )
@@ -569,19 +601,16 @@ class Swift(Bulk):
     def _give_up(self, many: int, events: list[Event]) -> None:
         """Free slots: of what is over, then of what was silent longest."""
         conversations, slots = self.conversations, self._slots
-        for state in (k.OVER, k.YOUNG):
+        for state in (k.OVER, k.CUT, k.YOUNG):
             found = np.flatnonzero(slots[:, k.STATE] == state)
             found = found[np.argsort(slots[found, k.LAST], kind="stable")][:many]
             many -= len(found)
             for slot in found.tolist():
-                snap = slots[slot].tolist()
-                if state == k.YOUNG and snap[k.STAGE] == 3:
-                    conversations.given_up += 1
-                    events += self._wholes(slots[slot : slot + 1], [snap[k.LAST]], "limit")
-                elif state == k.YOUNG:
-                    connection = self._wake(snap, events)
-                    conversations.give_up(connection, snap[k.LAST], events)
-                    self._touched.pop(connection, None)
+                if state == k.CUT:
+                    k.unlink(slot, self._state, slots)
+                if state != k.OVER:
+                    conversations.given_up += state == k.YOUNG
+                    events += self._wholes(slots[slot : slot + 1], [int(slots[slot, k.LAST])], "limit")
                 k.remove(slot, self._state, slots, self._table, self._free)
 
 
@@ -610,6 +639,10 @@ def prepare() -> None:
     k.remove(slot, idle._state, idle._slots, idle._table, idle._free)
     arrays = (idle._state, idle._faces, idle._slots, idle._table, idle._free, idle._todo, idle._snaps)
     k.step(np.frombuffer(b"", np.uint8), *arrays, idle._times, idle._opens, idle._firsts)
+
+
+def _when(due: tuple[int, int, list[Event]]) -> tuple[int, int]:
+    return due[:2]
 
 
 def _index(event: Event) -> int:

@@ -9,7 +9,7 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -77,8 +77,8 @@ def unpacked(path: Path) -> bytes:
 class Found:
     """The verdicts of a capture, how many packets were passed over, conversations told as a whole."""
 
-    def __init__(self, path: Path, share: tuple[int, int] = (0, 1)) -> None:
-        self.swift = swift.Swift(Conversations(), FIRSTS, share, beside=vars(swift)["k"] is PLAIN)
+    def __init__(self, path: Path) -> None:
+        self.swift = swift.Swift(Conversations(), FIRSTS, beside=vars(swift)["k"] is PLAIN)
         self.whole = 0
         with open_capture(path) as self.capture:
             assert self.capture.readable_again
@@ -243,6 +243,85 @@ def test_each_kind_of_end(way: str, tmp_path: Path) -> None:
     assert found.whole >= 4
 
 
+def cut_off(number: int, kind: int) -> Host:
+    """A conversation that ends, or seems to end, with a RST; several of them at the same times."""
+    import random
+
+    dice = random.Random(kind)
+    host = Host(number, random.Random(number))
+    host.now = 10**18
+    rst, both = RST | (ACK if kind % 2 else 0), (Side.CLIENT, Side.SERVER)
+    who = both[kind % 2]
+    stage = kind // 2 % 6
+    if stage == 0:  # refused
+        host.send(Side.CLIENT, SYN)
+        host.send(Side.SERVER, RST | ACK)
+        if kind % 4 == 1:
+            host.now += 10**9 * (kind % 3)
+            host.packets.append((host.now, host.packets[0][1]))
+        return host
+    host.opens()
+    if stage >= 2:
+        client, server = list(HEADS.values())[kind % len(HEADS)]
+        host.send(Side.CLIENT, ACK, client[:1400])
+        if stage >= 3:
+            host.send(Side.SERVER, ACK, server[:1400])
+            for _ in range(3):
+                host.send(Side.SERVER, ACK, bytes(1000))
+                host.send(Side.CLIENT, ACK)
+    if stage == 4:
+        host.send(dice.choice(both), FIN | ACK)
+    host.send(who, rst)
+    after = kind // 12 % 8
+    if after == 1:
+        host.send(who, rst)
+        host.send(who, rst)
+    elif after == 2:  # under way
+        host.send(who.other, ACK, b"under way")
+        host.send(who, rst)
+    elif after == 3:
+        host.send(who.other, rst)
+    elif after == 4:
+        host.now += 999_000_000
+        host.send(who.other, ACK, b"in time")
+    elif after == 5:
+        host.now += 1_100_000_000
+        host.send(who.other, ACK, b"too late")
+    elif after >= 6:
+        host.now += dice.choice((1_000, 2 * 10**9, 61 * 10**9, 70 * 10**9))
+        if after == 7:
+            host.seq = {side: host.seq[side] + 99 for side in Side}
+            host.opens()
+        else:
+            host.packets.append((host.now, host.packets[0][1]))
+    return host
+
+
+def test_resets(way: str, tmp_path: Path) -> None:
+    """Each kind of conversation that a RST ends, many at once, among others of which verdicts are wanted."""
+    hosts = [cut_off(number, number) for number in range(192)]
+    packets = [one for host in hosts for one in host.packets]
+    few = [(time, packet) for host in hosts[::7] for time, packet in host.packets]
+    for number, part in enumerate((packets, few)):
+        for unit in (1, 10**9) if number else (1,):  # in files with coarse times much happens at once
+            coarse = [(time // unit * unit, packet) for time, packet in sorted(part)]
+            found = same(build.pcap(coarse, nano=True), tmp_path)
+            assert found.whole > len(found.verdicts) // 8
+    first = (10**18, ip4(1, 8) + bytes(8))  # the first frame always comes the ordinary way
+    by_kind = [same(build.pcap([first, *host.packets], nano=True), tmp_path) for host in hosts]
+    assert sum(one.whole for one in by_kind) > 60
+
+
+def test_more_resets_than_there_is_room_for_at_one_packet(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swift, "TODO", 8)
+    packets = [one for number in range(60) for one in cut_off(number, 0).packets]
+    last = whole(99, *HEADS["http"])
+    packets = sorted(packets) + [(time + 10**18, packet) for time, packet in last.packets]
+    assert same(build.pcap(packets, nano=True), tmp_path).whole == 60
+
+
 def test_more_conversations_than_there_is_room_for(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,22 +386,6 @@ def test_several_captures_are_one(way: str, tmp_path: Path) -> None:
     ends = [json.loads(one)["conversation"] for one in expected]
     assert [one.conversation for one in found] == ends
     assert [json.dumps(one.to_json("")) for one in found] == expected
-
-
-def test_shares_say_together_what_one_would(way: str, tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(build.pcap(interleaved(5, 20), nano=True))
-    every = Found(path)
-    parts = [Found(path, (number, 3)) for number in range(3)]
-    assert sorted(_unnumbered(part.verdicts for part in parts)) == sorted(_unnumbered([every.verdicts]))
-    assert len({frame for part in parts for frame in part.swift.began}) == len(every.verdicts)
-    assert all(part.verdicts for part in parts)
-
-
-def _unnumbered(parts: Iterable[list[str]]) -> list[str]:
-    return [
-        json.dumps({**json.loads(row), "conversation": 0, "reason": ""}) for part in parts for row in part
-    ]
 
 
 def test_first_bytes_are_believed_only_where_recognition_is_certain() -> None:
