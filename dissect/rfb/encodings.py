@@ -57,6 +57,8 @@ class Format:
         """Bytes of a PIXEL."""
         if self.why_unknown is not None:
             raise NotRead(self.why_unknown)
+        if self.bits not in (8, 16, 24, 32):  # 24 is not in the document, and in libvncserver
+            raise NotRead(f"the pixel format has {self.bits} bits a pixel: there are 8, 16 and 32")
         return self.bits // 8
 
     @property

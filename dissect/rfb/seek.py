@@ -4,12 +4,14 @@
 RFB has no marks and few lengths, so a message is believed only on evidence from both directions:
 
 - Server: a FramebufferUpdate of at least one rectangle, each in an encoding that the client has asked for (or
-  Raw), each within the screen, walked to its end; then the data end there or a message begins that exists.
-  The end of zlib data (00 00 ff ff) looks like an update that ends at a LastRect: such a one is believed only
-  where bytes began to arrive together.
+  Raw; where its SetEncodings may be lost, one that is common), each within the screen, walked to its end;
+  then the data end there or a message begins that exists. The end of zlib data (00 00 ff ff) looks like an
+  update that ends at a LastRect: such a one is believed only where bytes began to arrive together. There a
+  fence, or a cut text of characters, is believed as well.
 - Client: a chain of messages whose every field is in its range (positions within the screen, flags 0 or 1,
   padding 0, encodings that are registered), worth at least `EVIDENCE` bits, that ends where the data end or
-  has `CHAIN` messages; and no other chain that could begin inside its first message.
+  has `CHAIN` messages; and no other chain that could begin inside its first message. One that is good so far
+  is kept until there are more data.
 
 What lies before is reported as not decoded. Where nothing is believed, nothing is read: none is made up.
 
@@ -78,7 +80,14 @@ class _Partial:
 
 
 def server(
-    data: bytes, begin: int, wanted: Set[int], screen: Screen, form: Format, arrivals: Set[int]
+    data: bytes,
+    begin: int,
+    wanted: Set[int],
+    screen: Screen,
+    form: Format,
+    arrivals: Set[int],
+    *,
+    updates_only: bool = False,
 ) -> tuple[int, bool]:
     """Where in `data`, from `begin` on, a server's message is believed to begin, and whether one is.
 
@@ -88,19 +97,48 @@ def server(
     allowed = {0, *wanted}
     head = b"|".join(re.escape(number.to_bytes(4, "big", signed=True)) for number in allowed)
     # Type, padding, a count that is not 0, the first rectangle's place, its encoding; overlapping matches.
-    anchor = re.compile(rb"(?=\x00\x00(?!\x00\x00)[\s\S]{10}(?:" + head + rb"))")
+    update = rb"\x00\x00(?!\x00\x00)[\s\S]{10}(?:" + head + rb")"
+    anchor = re.compile(rb"(?=" + update + (rb")" if updates_only else rb"|" + _OTHERS + rb")"))
     for match in anchor.finditer(data, begin):
-        if data[match.start() + 2 : match.start() + 4] == b"\xff\xff" and match.start() not in arrivals:
+        at = match.start()
+        other = data[at] != 0
+        if (other or data[at + 2 : at + 4] == b"\xff\xff") and at not in arrivals:
             continue
         try:
-            end = _update(data, match.start(), allowed, screen, form)
+            end = _other_end(data, at) if other else _update(data, at, allowed, screen, form)
         except _More:
-            return match.start(), False
+            return at, False
         except (Wrong, NotRead):
             continue
         if end == len(data) or _server_begins(data, end):
-            return match.start(), True
+            return at, True
     return max(begin, len(data) - 15), False
+
+
+_FENCE = rb"\xf8\x00\x00\x00(?:\x80\x00\x00[\x00-\x07]|\x00\x00\x00[\x01-\x07])[\x00-\x40]"
+_CUT_TEXT = rb"\x03\x00\x00\x00\x00\x00[\s\S]{2}[\t\n\r -~\xa0-\xff]"
+_CLIPBOARD = rb"\x03\x00\x00\x00\xff[\s\S]{3}[\x01\x02\x04\x08\x10\x1f]\x00\x00[\x00-\x1f]"
+_OTHERS = rb"|".join((_FENCE, _CUT_TEXT, _CLIPBOARD))
+"""A ServerFence with flags that exist, a ServerCutText of up to 64 KiB, an extended one of one action."""
+
+_CHARACTERS = re.compile(rb"[\t\n\r -~\xa0-\xff]*")
+
+
+def _other_end(data: bytes, at: int) -> int:
+    """The end of the fence or cut text that begins at `at`; `Wrong` where a text is none."""
+    if data[at] == 0xF8:
+        end = at + 9 + data[at + 8]
+    else:
+        length = int.from_bytes(data[at + 4 : at + 8], "big", signed=True)
+        end = at + 8 + abs(length)
+        text = data[at + 8 : end]
+        if length >= 0 and not _CHARACTERS.fullmatch(text):
+            raise Wrong("not a text")
+        if length < 0 and end - at > KEEP:
+            raise Wrong("more than anybody copies")
+    if end > len(data):
+        raise _More
+    return end
 
 
 def _update(data: bytes, at: int, allowed: Set[int], screen: Screen, form: Format) -> int:
@@ -132,45 +170,44 @@ def client(data: bytes, begin: int, screen: Screen) -> tuple[int, bool]:
     """The same for a client's messages."""
     for at in range(begin, len(data)):
         try:
-            starts = _chain(data, at, screen)
+            starts, bits = _chain(data, at, screen)
+            if not starts:
+                continue
+            if bits < EVIDENCE:
+                return at, False
+            # Inside the first message another chain may begin, and the two could both be true.
+            rivals = [_chain(data, other, screen) for other in range(at + 1, min(starts[1], len(data)))]
         except _More:
             return at, False
-        if starts is None:
-            continue
-        # Inside the first message another chain may begin, and the two could both be true.
-        second = starts[1]
-        try:
-            rivals = [_chain(data, other, screen) for other in range(at + 1, min(second, len(data)))]
-        except _More:
-            return at, False
-        if not any(rival is not None and not set(rival) & set(starts) for rival in rivals):
+        if not any(worth >= EVIDENCE and not set(rival) & set(starts) for rival, worth in rivals):
             return at, True
     return len(data), False
 
 
-def _chain(data: bytes, at: int, screen: Screen) -> list[int] | None:
-    """The offsets at which the messages of a believable chain from `at` begin, and its end; None: no chain.
+def _chain(data: bytes, at: int, screen: Screen) -> tuple[list[int], int]:
+    """The offsets at which the messages of a chain from `at` begin, and its end; none where there is none.
 
-    Raises `_More` where the data end within it.
+    And the bits that it is worth: fewer than `EVIDENCE` where the data end too early to say. Raises `_More`
+    where they end within a message.
     """
     starts, bits = [at], 0
     while at < len(data) and (len(starts) <= CHAIN or bits < EVIDENCE):
         size, worth = _client_message(data, at, screen)
         if not size:
-            return None
+            return [], 0
         at += size
         bits += worth
         if at > len(data):
             raise _More
         starts.append(at)
-    return starts if bits >= EVIDENCE else None
+    return starts, bits
 
 
 def _sound(head: bytes) -> bool:
     """Whether the first bytes of a client's message, as far as they are there, are as they should be."""
     kind, rest = head[0], head[1:]
     if kind in (0, 6, 248):  # three bytes of padding, and then what is small
-        sizes = {0: (8, 16, 32), 6: (0,), 248: (0, 0x80)}[kind]
+        sizes = {0: (8, 16, 32), 6: (0, 0xFF), 248: (0, 0x80)}[kind]
         return not any(rest[:3]) and (len(rest) < 4 or rest[3] in sizes)
     if kind == 2:
         return not any(rest[:1])
@@ -228,7 +265,10 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
             good = values["down_flag"] <= 1 and values["keysym"] < 0x0111_0000 and values["keycode"] < 256
             worth = 60
         case messages.ClientCutText:
-            good = not any(values["padding"]) and 0 <= values["length"] < KEEP
+            length = values["length"]
+            good = not any(values["padding"]) and (
+                0 <= length < KEEP or (-KEEP < length <= -4 and _one_action(values["text"][:4]))
+            )
             worth = 36
         case messages.ClientFence:
             good = not any(values["padding"]) and not values["flags"] & 0x7FFFFFF8 and values["length"] <= 64
@@ -239,6 +279,11 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
         case _:
             return 0, 0
     return (end - at, worth) if good else (0, 0)
+
+
+def _one_action(flags: bytes) -> bool:
+    """Whether these are flags of an extended clipboard: one action or all of them, and formats that exist."""
+    return flags[0] in (1, 2, 4, 8, 16, 31) and not any(flags[1:3]) and flags[3] < 32
 
 
 # --- A start in mid-session ----------------------------------------------------------------------------
@@ -385,7 +430,7 @@ def _whole_update(
     at = tried = 0
     while at < len(data) - 15 and tried < CANDIDATES:
         tried += 1
-        at, believed = server(data, at, wanted, screen, form, arrivals)
+        at, believed = server(data, at, wanted, screen, form, arrivals, updates_only=True)
         if believed:
             found = whole(at)
             if found is not None:

@@ -159,7 +159,16 @@ def _read_from_client(session: RfbSession, flow: Flow) -> Reading:
         return (yield from _read_cut_text(flow, cls, messages.ExtendedClientCutText))
     if cls is None:
         return (yield from _read_rest(session, flow, constants.CLIENT_MESSAGES))
-    return (yield from flow.packet(cls))
+    framed = yield from flow.packet(cls)
+    return _checked_format(flow, framed, 4) if cls is messages.SetPixelFormat else framed
+
+
+def _checked_format(flow: Flow, framed: Framed, at: int) -> Framed:
+    """Say so where the PIXEL_FORMAT at `at` has pixels of no size that exists."""
+    bits = flow.buffer[at]
+    if bits not in (8, 16, 32):
+        framed.violations = ((at, f"{bits} bits a pixel: there are 8, 16 and 32"),)
+    return framed
 
 
 @reads()
@@ -184,8 +193,9 @@ def _seek(session: RfbSession, flow: Flow) -> Reading:
     while True:
         data = bytes(flow.buffer)
         if side is Side.SERVER:
+            wanted = session.encodings or (seek.COMMON if session.doubt else set())
             searched, found = seek.server(
-                data, searched, session.encodings, screen, session.pixel_format, flow.arrivals()
+                data, searched, wanted, screen, session.pixel_format, flow.arrivals()
             )
         else:
             searched, found = seek.client(data, searched, screen)
@@ -393,7 +403,8 @@ def _after_tight_auth_types(session: RfbSession) -> str:
 @reads("ServerInit")
 def _read_server_init(session: RfbSession, flow: Flow) -> Reading:
     tight = session.security_type == TIGHT
-    return (yield from flow.packet(messages.TightServerInit if tight else messages.ServerInit))
+    framed = yield from flow.packet(messages.TightServerInit if tight else messages.ServerInit)
+    return _checked_format(flow, framed, 4)
 
 
 def _after_result(session: RfbSession) -> str:

@@ -92,6 +92,65 @@ def test_a_client_is_found_again() -> None:
     assert it.over() == []
 
 
+def test_a_client_whose_messages_come_one_by_one_is_found_again() -> None:
+    """As a person types: the first key alone is too little to be believed, and is kept until the second."""
+    it = asked(0)
+    it.lose(CLIENT, 7)
+    assert it.client(KEY) == []
+    assert it.client(KEY) == ["client KeyEvent"] * 2
+    assert it.client(KEY) == ["client KeyEvent"]
+    assert it.over() == []
+
+
+FENCE = b"\xf8\0\0\0" + u32(0x80000003) + b"\2ab"
+TEXT = b"\3\0\0\0" + u32(5) + b"caf\xe9\n"
+CLIPBOARD = b"\3\0\0\0" + u32(-8) + u32(0x1F000001) + u32(0)
+
+
+@pytest.mark.parametrize("said", [FENCE, TEXT, CLIPBOARD], ids=["fence", "text", "clipboard"])
+def test_other_messages_of_the_server_are_believed_where_bytes_begin_to_arrive(said: bytes) -> None:
+    it = asked(0)
+    it.lose(SERVER, 7)
+    it.server(b"the end of something")
+    assert it.server(said + b"\2")[1:] == [
+        f"server Server{'Fence' if said == FENCE else 'CutText'}",
+        "server Bell",
+    ]
+    assert it.over() == []
+    it = asked(0)
+    it.lose(SERVER, 7)
+    assert it.server(b"within something: " + said + b"\2") == []
+    it.over()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xf8\0\0\0" + u32(0) + b"\0",  # no flag: three dark pixels
+        b"\xf8\0\0\0" + u32(8) + b"\0",
+        b"\xf8\0\0\0" + u32(1) + b"\x41",
+        b"\3\0\0\0" + u32(3) + b"a\0b",
+        b"\3\0\0\0" + u32(0),
+        b"\3\0\0\0" + u32(-8) + u32(0x03000001) + u32(0),
+    ],
+)
+def test_what_only_looks_like_one_is_not_read(said: bytes) -> None:
+    it = asked(0)
+    it.lose(SERVER, 7)
+    it.server(b"the end of something")
+    assert it.server(said + b"\2") == []
+    it.over()
+
+
+def test_common_encodings_are_believed_where_the_clients_may_be_lost() -> None:
+    it = started()
+    it.lose(SERVER, 7)
+    assert it.server(update(rect(2, 2, 1, u16(0) + u16(0)))) == []  # it has asked for nothing
+    it = started()
+    it.lose(CLIENT, 30)
+    assert it.server(update(rect(2, 2, 1, u16(0) + u16(0)))) == ["server FramebufferUpdate"]
+
+
 def test_an_update_in_another_format_than_assumed_is_not_misread() -> None:
     it = asked(0)
     it.lose(CLIENT, 20)  # it was a SetPixelFormat, to 16 bits

@@ -64,6 +64,17 @@ def test_the_pixel_format_changes_in_mid_session() -> None:
     assert it.over() == []
 
 
+@pytest.mark.parametrize("bits", [0, 1, 15, 64])
+def test_pixels_of_no_size_that_exists_are_wrong_and_the_rest_is_read(bits: int) -> None:
+    it = started()
+    (told, wrong) = it.client(b"\0\0\0\0" + bytes([bits]) + FORMAT_16[1:])
+    assert told == "client SetPixelFormat"
+    assert wrong.endswith(f"{bits} bits a pixel: there are 8, 16 and 32")
+    assert it.server(update(rect(2, 2, 1, u16(0) + u16(0)))) == ["server FramebufferUpdate"]
+    assert it.server(update(rect(2, 2, 0, bytes(16)))) == []
+    assert f"the pixel format has {bits} bits a pixel" in it.over()[0]
+
+
 def test_the_server_changes_the_format_within_an_update() -> None:
     it = started()
     change = rect(640, 480, 0x574D5669, FORMAT_16)

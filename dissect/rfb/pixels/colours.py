@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dissect.rfb.encodings import Format
-from dissect.stream.session import Wrong
 
 Values = npt.NDArray[np.uint32]
 """Pixel values, as the format in use has them."""
@@ -19,9 +18,7 @@ Rgb = npt.NDArray[np.uint8]
 
 def pixels(buffer: bytes, at: int, count: int, form: Format) -> Values:
     """`count` PIXELs."""
-    if form.bits not in (8, 16, 32):
-        raise Wrong(f"{form.bits} bits a pixel: there are 8, 16 and 32", at)
-    kind = f"{'>' if form.big_endian else '<'}u{form.bits // 8}"
+    kind = f"{'>' if form.big_endian else '<'}u{form.pixel}"
     return np.frombuffer(buffer, kind, count, at).astype(np.uint32)
 
 

@@ -141,6 +141,8 @@ class Painting:
         self._origin = 0, 0
         if rect.encoding in UNDRAWN:
             self.failed = NotRead(UNDRAWN[rect.encoding])
+        elif form.why_unknown is None and form.bits == 24 and rect.encoding not in _NO_PIXELS:
+            self.failed = NotRead("pixels of 24 bits are not drawn")
         elif rect.width * rect.height > PIXELS_LIMIT and rect.encoding not in _NO_PIXELS:
             size = f"{rect.width} × {rect.height}"
             self.failed = Wrong(f"a rectangle of {size} is over the limit of {PIXELS_LIMIT} pixels")

@@ -100,6 +100,8 @@ class Renderer:
         first, entries = message["first_colour"], message["colours"]
         table = [(entry["red"] >> 8, entry["green"] >> 8, entry["blue"] >> 8) for entry in entries]
         table = table[: len(self._map) - first]
+        if not table:
+            return
         self._map[first : first + len(table)] = table
         if self._indices is not None and self.screen is not None:
             of_map = self._indices >= 0

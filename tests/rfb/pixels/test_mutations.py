@@ -59,10 +59,10 @@ def main() -> None:
 
     at_random, worst = random.Random(0), (0.0, "")
     began, number = time.monotonic(), 0
-    pool = {name: conversations(PCAPS / name)[0] for name in RECORDINGS}
+    pool = {name: found[0] for name in RECORDINGS if (found := conversations(PCAPS / name))}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     while time.monotonic() - began < float((*sys.argv[1:], "60")[0]):
-        name = at_random.choice(RECORDINGS)
+        name = at_random.choice(list(pool))
         seed = at_random.randrange(1 << 32)
         cpu = time.process_time()
         try:

@@ -285,6 +285,12 @@ def test_a_colour_map_that_changes() -> None:
     assert show.renderer.screen[0, [0, 1, 5]].tolist() == [[0x77] * 3, [9, 9, 9], [0x77] * 3]
 
 
+def test_a_colour_map_of_no_colours() -> None:
+    show = Show(bytes([8, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+    show.it.server(b"\1\0" + u16(7) + u16(0), b"\1\0" + u16(0xFFFF) + u16(2) + bytes(12))
+    assert show._draw() == []
+
+
 def test_cursors() -> None:
     show = Show()
     assert not show.update(rect(2, 1, -239, show.pixel(A, B) + b"\x40", x=1))
