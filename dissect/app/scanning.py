@@ -16,8 +16,10 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, BinaryIO
 
 from dissect.app.captures import say_compiling
@@ -171,9 +173,23 @@ def scan(
             tell(scan_one(source, folder))
         return
     # Arrow keeps threads, which a forked process would miss.
-    with ProcessPoolExecutor(min(jobs, len(todo)), mp_context=get_context("spawn")) as pool:
+    workers = min(jobs, len(todo))
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
         for scanned in pool.map(scan_one, todo, [folder] * len(todo)):
             tell(scanned)
+
+
+def _end_with_parent() -> None:
+    """Let this process not be left over where its parent is killed: nobody else would end it."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _scan_on_cluster(todo: list[Source], folder: Path, tell: Callable[[Scanned], None], address: str) -> None:
@@ -229,6 +245,11 @@ def scan_one(source: Source, folder: Path) -> Scanned:
 
 def _rows(source: Source) -> Iterator[dict[str, Any]]:
     empty = dict.fromkeys(COLUMNS[CONVERSATION])
+    path = Path(source.name)
+    if "://" not in source.name and path.exists() and not path.is_file():
+        # A pipe in a folder would be waited for, and nobody may ever write into it.
+        yield {**empty, "capture": source.name, "error": "a pipe or a device, not a file"}
+        return
     try:
         stream = _open(source)
         capture = open_capture(source.name if stream is None else stream, source.name)

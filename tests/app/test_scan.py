@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +25,10 @@ from dissect.firstbyte.tables import COLUMNS, CONVERSATION, DETECTION
 from tests.app.captures import CURE, FAST, HANG, write
 
 parquet = pytest.importorskip("pyarrow.parquet")
+
+
+KILLED = ("qemu-spice", "qemu-vnc", "x11vnc-3.7", "x11vnc", "xtigervnc", "xtightvnc")
+"""Servers of captures of a scan that is killed."""
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
@@ -111,6 +118,48 @@ def test_what_was_done_is_not_done_again(
     calls.clear()
     assert app.main(words) == app.PASS
     assert calls == [str(captures / "one.pcapng")]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "in.pcapng", CURE)
+    os.mkfifo(tmp_path / "pipe.pcap")
+    assert app.main(["scan", str(tmp_path), "-o", str(tmp_path / "out"), "--jobs", "1"]) == app.PASS
+    assert "pipe.pcap: a pipe or a device, not a file" in capsys.readouterr().err
+    assert [row["error"] for row in table(tmp_path / "out")] == [None, "a pipe or a device, not a file"]
+
+
+def _children(pid: int) -> set[int]:
+    return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_one_that_is_killed_leaves_nothing_running_and_can_be_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    many = [Path(__file__).parents[2] / "pcaps" / f"xtightvncviewer--{name}.pcapng" for name in KILLED]
+    words = ["scan", *map(str, many), "-o", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "dissect.app.main", *words, "--jobs", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("out/*.parquet")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        started = _children(process.pid)
+        process.kill()
+    assert started
+    while any(map(_runs, started)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(_runs, started))
+    assert app.main([*words, "--jobs", "1"]) == app.PASS
+    assert app.main(["scan", *map(str, many), "-o", str(tmp_path / "whole"), "--jobs", "1"]) == app.PASS
+    assert table(tmp_path / "out") == table(tmp_path / "whole")
+    assert not list(tmp_path.glob("out/*.unfinished"))
+    capsys.readouterr()
 
 
 def test_patterns_and_urls(captures: Path) -> None:
