@@ -9,6 +9,7 @@
 - `trust:DIRECTORY`: the same, and the program trusts that CA.
 - `sasl:DIRECTORY:MECHANISMS:NAME=PASSWORD`: Cyrus SASL, set up for QEMU with one user; commas between
   mechanisms.
+- `guest:FILE`: guest.s, assembled, which a machine can start from as from a disk.
 - `pam:SERVICE:NAME=PASSWORD`: a PAM service that lets this one user in.
 
 What `trust` and `pam` make is in a mount namespace of the program's own: for root only.
@@ -61,6 +62,13 @@ def sasl(directory: Path, mechanisms: str, user: str) -> None:
     os.environ["SASL_CONF_PATH"] = str(directory)
 
 
+def guest(image: Path) -> None:
+    """A disk of one sector."""
+    source, made = Path(__file__).with_name("guest.s"), image.with_suffix(".o")
+    run("as", "--32", "-o", str(made), str(source))
+    run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", str(image), str(made))
+
+
 def own_mount(script: str, source: Path, argv: list[str]) -> list[str]:
     """A command that runs `script` ($0: `source`) in a mount namespace of its own, and then `argv`."""
     return ["unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', str(source), *argv]
@@ -98,6 +106,8 @@ def main() -> None:
                 argv = trusting(Path(directory), argv)
             case "sasl", [directory, mechanisms, user]:
                 sasl(Path(directory), mechanisms, user)
+            case "guest", [image]:
+                guest(Path(image))
             case "pam", [service, user]:
                 argv = pam(service, user, argv)
             case _:

@@ -3,7 +3,8 @@
 
 An entry (`[[capture]]`) has the file and its sha256, the programs with their versions and command lines, the
 command that records it again, when and how it was recorded, and for each conversation the verdict and the
-number of each message. A test holds the dissector to it, so entries are reviewed when they change.
+number of each message and of each kind of image. A test holds the dissector to it, so entries are reviewed
+when they change.
 """
 
 from __future__ import annotations
@@ -19,9 +20,24 @@ from typing import Any
 from dissect.capture import open_capture, read
 from dissect.dissection.reading import Dissected, dissect
 from dissect.lab.record import Recording
+from dissect.stream.records import Record
 from dissect.stream.side import Side
 
 INDEX = "index.toml"
+
+WITH_IMAGE = frozenset(
+    f"SPICE_MSG_DISPLAY_{name}"
+    for name in (
+        "DRAW_OPAQUE",
+        "DRAW_COPY",
+        "DRAW_BLEND",
+        "DRAW_ROP3",
+        "DRAW_TRANSPARENT",
+        "DRAW_ALPHA_BLEND",
+        "STREAM_CREATE",
+    )
+)
+"""SPICE messages that come with an image, or announce many."""
 
 HEAD = """\
 # What was recorded, with which programs, and what the dissector must find in it. Written by `firstbyte record
@@ -69,11 +85,26 @@ def _finding(dissected: Dissected) -> dict[str, Any]:
         counts = Counter(r.name for r in dissected.records if r.kind == "message" and r.side is side)
         if counts:
             found[f"{side}_messages"] = dict(sorted(counts.items()))
+    images = Counter(map(_image, (r for r in dissected.records if r.name in WITH_IMAGE)))
+    del images[None]
+    if images:
+        found["images"] = {str(kind): count for kind, count in sorted(images.items())}
     for kind in ("gap", "violation"):
         count = sum(record.kind == kind for record in dissected.records)
         if count:
             found[f"{kind}s"] = count
     return found
+
+
+def _image(record: Record) -> str | None:
+    """What kind of image a SPICE message draws; a stream is its codec. None where it cannot be read."""
+    if record.kind != "message":
+        return None
+    fields = record.fields()
+    if "codec_type_name" in fields:
+        return f"stream of {fields['codec_type_name']}"
+    image = fields.get("src_bitmap")
+    return image["descriptor"]["type_name"] if image else None
 
 
 def entry(recording: Recording, command: str, passwords: Mapping[str, str] | None = None) -> dict[str, Any]:

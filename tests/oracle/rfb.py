@@ -169,10 +169,14 @@ def _after(name: str) -> Callable[[Case], bool]:
     return lambda case: any(message.name == name for message in (*case.messages, *case.before))
 
 
-def _tight_security(case: Case) -> bool:
-    """Whether the conversation has the Tight security type, and the frame is not before it."""
-    tight = [one for one in case.dissected.records if one.name == "TightTunnels"]
-    return bool(tight) and (not case.messages or case.messages[-1].last_ns >= tight[0].time_ns)
+def _handshake_with(name: str) -> Callable[[Case], bool]:
+    """Whether a message of this name came in the conversation, and the frame is not before it."""
+
+    def holds(case: Case) -> bool:
+        found = [one for one in case.dissected.records if one.name == name]
+        return bool(found) and (not case.messages or case.messages[-1].last_ns >= found[0].time_ns)
+
+    return holds
 
 
 REASONS: list[Reason] = [
@@ -185,7 +189,10 @@ REASONS: list[Reason] = [
         _format_unread,
         stays=True,
     ),
-    Reason("loses its place in the handshake of the Tight security type", _tight_security, stays=True),
+    *(
+        Reason(f"loses its place in the handshake at {name}", _handshake_with(name), stays=True)
+        for name in ("TightTunnels", "PlainCredentials", "SASLMechanisms")
+    ),
     Reason("finds no end of an encoding that it does not know", _unread_encoding, stays=True),
     Reason(
         "takes the Latin-1 of a cut text for UTF-8",

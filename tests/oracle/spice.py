@@ -45,7 +45,7 @@ def _drawing(box: str, *areas: str, base: str = "base.") -> dict[str, Ours]:
     """What most drawing messages have: `box` and `areas` are their rectangles, in the order of the wire."""
     found: dict[str, Ours] = {"spice.surface_id": f"{base}surface_id", "spice.clip_type": f"{base}clip.type"}
     for edge in RECT:
-        found[f"spice.rect.{edge}"] = partial(_edges, (box, *areas), edge)
+        found[f"spice.rect.{edge}"] = partial(_edges, (box, f"{base}clip.rects[]", *areas), edge)
     return found
 
 
@@ -80,6 +80,7 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.channel_type": "channels[].type",
         "spice.channel_id": "channels[].id",
     },
+    "SPICE_MSG_MAIN_MULTI_MEDIA_TIME": {"spice.multimedia_time": "multi_media_time"},
     "SPICE_MSG_MAIN_NAME": {"spice.main_name_length": "name_len", "spice.main_name": "guest_name"},
     "SPICE_MSGC_DISPLAY_INIT": {
         "spice.display_init_cache_id": "pixmap_cache_id",
@@ -94,6 +95,7 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.surface_format": "format",
         "spice.surface_flags": "flags",
     },
+    "SPICE_MSG_DISPLAY_SURFACE_DESTROY": {"spice.surface_id": "surface_id"},
     "SPICE_MSG_DISPLAY_MONITORS_CONFIG": {
         "spice.monitor_config_count": "count",
         "spice.monitor_config_max_allowed": "max_allowed",
@@ -110,7 +112,11 @@ MORE: dict[str, dict[str, Ours]] = {
         **_drawing("dest", base=""),
     },
     "SPICE_MSG_DISPLAY_STREAM_ACTIVATE_REPORT": {"spice.display_stream_id": "stream_id"},
-    "SPICE_MSG_DISPLAY_STREAM_CLIP": {"spice.display_stream_id": "id", "spice.clip_type": "clip.type"},
+    "SPICE_MSG_DISPLAY_STREAM_CLIP": {
+        "spice.display_stream_id": "id",
+        "spice.clip_type": "clip.type",
+        **{f"spice.rect.{edge}": partial(_edges, ("clip.rects[]",), edge) for edge in RECT},
+    },
     "SPICE_MSG_DISPLAY_STREAM_DESTROY": {"spice.display_stream_id": "id"},
     "SPICE_MSG_DISPLAY_DRAW_COPY": {
         **_drawing("base.box", "src_area"),
@@ -138,6 +144,14 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.cursor_trail_visible": "visible",
     },
     "SPICE_MSG_PLAYBACK_MODE": {"spice.audio_timestamp": "multi_media_time", "spice.audio_mode": "mode"},
+    "SPICE_MSG_PLAYBACK_START": {
+        "spice.audio_timestamp": "multi_media_time",
+        "spice.audio_channels": "channels",
+        "spice.audio_format": "format",
+        "spice.audio_frequency": "frequency",
+    },
+    "SPICE_MSG_PLAYBACK_DATA": {"spice.audio_timestamp": "multi_media_time"},
+    "SPICE_MSG_PLAYBACK_LATENCY": {"spice.audio_latency": "latency_ms"},
     "SPICE_MSG_PORT_INIT": {"spice.port_opened": "opened"},
 }
 FIELDS: dict[str, dict[str, Ours]] = {
@@ -150,6 +164,7 @@ FIELDS: dict[str, dict[str, Ours]] = {
     },
     "SpiceLinkReply": {**HEADER, **COMMON, "spice.error_code": "error"},
     "SpiceLinkResult": {"spice.ticket_server": "result"},
+    "SpiceSaslResult": {"spice.ticket_server": "sasl_result"},
     **{name: {**DATA, **MORE.get(name, {})} for name in sorted(NAMES)},
 }
 
@@ -190,10 +205,18 @@ REASONS: list[Reason] = [
             case.field in ("spice.main_name", "spice.port_opened") and "SPICE_MSG_PORT_INIT" in case.names
         ),
     ),
-    Reason(
-        "does not know KEY_SCANCODE, and reads nothing of the client after it",
-        lambda case: case.side is Side.CLIENT and _after("SPICE_MSGC_INPUTS_KEY_SCANCODE")(case),
-        stays=True,
+    *(
+        Reason(
+            f"does not know {name}, and reads nothing of that side after it",
+            _after(name),
+            stays=True,
+        )
+        for name in (
+            "SPICE_MSGC_INPUTS_KEY_SCANCODE",
+            "SPICE_MSGC_DISPLAY_STREAM_REPORT",
+            "SPICE_MSG_MIGRATE_DATA",
+            "SPICE_MSGC_MIGRATE_DATA",
+        )
     ),
 ]
 

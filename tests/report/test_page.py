@@ -279,7 +279,11 @@ def test_everything_that_can_be_used_has_a_name(opened: Browser) -> None:
 
 
 def test_secrets_are_left_out() -> None:
-    captures = sorted(PCAPS.glob("*-password.pcapng"))
+    captures = [
+        path
+        for path in sorted(PCAPS.glob("*-password.pcapng"))
+        if "-tls" not in path.name and "-x509" not in path.name  # all that is secret there is encrypted
+    ]
     report = report_of(*captures)
     whole = report.html() + "".join(report.conversations.table.details())
     secrets = []
@@ -289,7 +293,9 @@ def test_secrets_are_left_out() -> None:
                 for record in dissected.records:
                     if isinstance(record, Message) and record.fields() != record.fields(secrets=True):
                         shown, hidden = record.fields(secrets=True), record.fields()
-                        secrets += [str(shown[key]) for key in shown if shown[key] != hidden[key]]
+                        secrets += [
+                            str(shown[key]) for key in shown if shown[key] and shown[key] != hidden[key]
+                        ]
     assert len(secrets) >= len(captures)
     assert not [secret for secret in secrets if secret in whole]
     assert "VncAuthenticationResponse" in whole
