@@ -29,9 +29,10 @@ from dissect.capture import (
 from dissect.capture.notes import Comment
 from dissect.dissection import readers
 from dissect.dissection.comments import Comments, Said
-from dissect.dissection.reading import Dissected, Tell, dissect
+from dissect.dissection.reading import Dissected, Tell, TellTogether, dissect
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
+from dissect.stream.batch import Batch
 from dissect.stream.records import Record
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ Keep = Callable[[Frame], bool]
 
 Watch = Callable[[str, Conversation, SpiceLink | None, Record], None]
 """Is told each record in its turn: of which capture and conversation, of which channel of which session."""
+
+WatchTogether = Callable[[str, Conversation, SpiceLink | None, Batch], None]
+"""The same for messages in a batch."""
 
 
 def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
@@ -160,7 +164,8 @@ class Captures:
     follow: wait at the end of a file for more of it. interruptible: the first Ctrl-C ends reading, and what
     was found by then comes out; `interrupted` is True then. jobs: as many processes read large files
     together, where no records are wanted; share: the part of the conversations that is this one's (see
-    `Bulk`). watch: is told the records as they come, which are then not kept.
+    `Bulk`). watch: is told the records as they come, which are then not kept; together: those of them that
+    come in batches, see `dissect`.
     noted: comments of packets and their interfaces are kept, see `Notes.packets`; `comments` has them.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
@@ -180,6 +185,7 @@ class Captures:
         jobs: int = 1,
         share: tuple[int, int] = (0, 1),
         watch: Watch | None = None,
+        together: WatchTogether | None = None,
         noted: bool = False,
     ) -> None:
         self.interrupted = False
@@ -205,6 +211,7 @@ class Captures:
         self._names = names
         self._records = records
         self._watch = watch
+        self._batches = together
         self._only = only
         self._keep = keep
         self._merge = merge
@@ -269,6 +276,7 @@ class Captures:
             records=self._records,
             only=self._only,
             watch=None if self._watch is None else self._watching(self._watch, progress),
+            together=None if self._batches is None else self._watching_batches(self._batches, progress),
         ):
             progress.clear()
             in_these += 1
@@ -307,6 +315,13 @@ class Captures:
         def tell(conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
             progress.clear()
             watch(self._opened[conversation.index], conversation, link, record)
+
+        return tell
+
+    def _watching_batches(self, watch: WatchTogether, progress: terminal.Progress) -> TellTogether:
+        def tell(conversation: Conversation, link: SpiceLink | None, batch: Batch) -> None:
+            progress.clear()
+            watch(self._opened[conversation.index], conversation, link, batch)
 
         return tell
 

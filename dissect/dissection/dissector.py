@@ -27,6 +27,7 @@ from dissect.capture.conversations import (
     Summed,
 )
 from dissect.dissection.opaque import OpaqueStream
+from dissect.dissection.patient import Patient
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise, recognise_foreign
 from dissect.dissection.spice_links import SpiceLink, known, link_of
 from dissect.rfb import messages as rfb_messages
@@ -35,6 +36,7 @@ from dissect.rfb.session import RfbSession
 from dissect.spice import link as spice_link
 from dissect.spice.session import SpiceSession
 from dissect.stream.arrivals import Pieces
+from dissect.stream.batch import Batch
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
 from dissect.stream.side import SIDES, Side
@@ -153,10 +155,17 @@ class SideFacts:
 
 
 class Dissector:
-    """Push the events of one conversation in; records come out; `facts` is ready after `Ended`."""
+    """Push the events of one conversation in; records come out; `facts` is ready after `Ended`.
 
-    def __init__(self, conversation: Conversation) -> None:
+    together: messages that come in batches are put into `batches`, from where whoever pushes takes them, and
+    are not among the records; bytes may wait a little to be read many at a time.
+    """
+
+    def __init__(self, conversation: Conversation, *, together: bool = False) -> None:
         self.conversation = conversation
+        self.batches: list[Batch] = []
+        self._together = together
+        self._patient: Patient | None = None
         self.facts = {side: SideFacts() for side in SIDES}
         self.first_speaker: Side | None = None
         self.established_ns: int | None = None
@@ -242,6 +251,10 @@ class Dissector:
             case _:
                 pass
         return []
+
+    def read(self) -> list[Record]:
+        """Take what waits to be read many at a time, where messages may come together."""
+        return [] if self._patient is None else self._seen(self._patient.read())
 
     # --- where records are told before the end
 
@@ -493,7 +506,10 @@ class Dissector:
             return dict.fromkeys(SIDES, both)
         if set(spoke.values()) == {"spice"}:
             self.spice = SpiceSession()
-            return dict.fromkeys(SIDES, self.spice)
+            if not self._together:
+                return dict.fromkeys(SIDES, self.spice)
+            self._patient = Patient(self.spice, self.batches)
+            return dict.fromkeys(SIDES, self._patient)
         return {side: self._alone(side, spoke[side]) for side in SIDES}
 
     @staticmethod

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from dissect.stream.batch import Batch
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 
@@ -42,10 +43,12 @@ class Order:
     what follows lost bytes, whose loss is known only later, comes when it is known; and at most `HELD_BYTES`
     are held back, so where a side has a message that stays open for longer (a run that is not decoded), the
     other side's records go first.
+
+    A batch counts as its messages, and comes out in as few parts as that order allows.
     """
 
     def __init__(self) -> None:
-        self._queues: dict[Side, deque[Record]] = {side: deque() for side in Side}
+        self._queues: dict[Side, deque[Record | Batch]] = {side: deque() for side in Side}
         self._latest: dict[Side, int] = dict.fromkeys(Side, 0)
         self._held = 0
 
@@ -53,18 +56,18 @@ class Order:
         """Whether there are records that were not given out."""
         return self._held > 0
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[Record | Batch]) -> None:
         """Take what became known."""
         for record in records:  # mostly there are none
             queue = self._queues[record.side]
             self._held += _cost(record)
-            # Only a violation is known before the run in which it lies.
+            # Only a violation is known before the run in which it lies; batches are told by themselves.
             at = len(queue)
             while at and queue[at - 1].offset > record.offset:
                 at -= 1
             queue.insert(at, record)
 
-    def ready(self, pending: dict[Side, tuple[int, int]]) -> Iterator[Record]:
+    def ready(self, pending: dict[Side, tuple[int, int]]) -> Iterator[Record | Batch]:
         """The records that are next for certain.
 
         pending: for each side, where in its stream the next record that is still to come begins at the
@@ -74,23 +77,24 @@ class Order:
         client_ns, client_known = self._next(client, *pending[client])
         server_ns, server_known = self._next(server, *pending[server])
         while self._held:
+            until = None
             if client_known and client_ns <= server_ns:
-                side = client
+                side, until = client, server_ns
             elif server_known and server_ns < client_ns:
-                side = server
+                side, until = server, client_ns - 1
             elif self._held > HELD_BYTES:
                 first = client if client_known and (client_ns <= server_ns or not server_known) else server
                 side = first if self._queues[first] else first.other
             else:
                 break
-            yield self._pop(side)
+            yield self._pop(side, until)
             # What is next of the other side is so still.
             if side is client:
                 client_ns, client_known = self._next(client, *pending[client])
             else:
                 server_ns, server_known = self._next(server, *pending[server])
 
-    def rest(self) -> Iterator[Record]:
+    def rest(self) -> Iterator[Record | Batch]:
         """All that is left, once the conversation has ended."""
         yield from self.ready(dict.fromkeys(Side, (NEVER, NEVER)))
 
@@ -101,12 +105,22 @@ class Order:
             return max(self._latest[side], queue[0].time_ns), True
         return max(self._latest[side], earliest_ns), False
 
-    def _pop(self, side: Side) -> Record:
+    def _pop(self, side: Side, until_ns: int | None) -> Record | Batch:
+        """The side's next record; of a batch what comes by then, or (None) its first message."""
         record = self._queues[side].popleft()
-        self._latest[side] = max(self._latest[side], record.time_ns)
+        if isinstance(record, Batch):
+            count = 1 if until_ns is None else record.by(until_ns)
+            if count < len(record):
+                record, rest = record.cut(count)
+                self._queues[side].appendleft(rest)
+            self._latest[side] = max(self._latest[side], record.last_ns)
+        else:
+            self._latest[side] = max(self._latest[side], record.time_ns)
         self._held -= _cost(record)
         return record
 
 
-def _cost(record: Record) -> int:
+def _cost(record: Record | Batch) -> int:
+    if isinstance(record, Batch):
+        return RECORD_COST * len(record) + record.size
     return RECORD_COST + (len(record.raw) if isinstance(record, Message) else 0)

@@ -24,6 +24,7 @@ from dissect.dissection.order import Order, chronological
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict, judge
 from dissect.dissection.wholes import Wholes
+from dissect.stream.batch import Batch
 from dissect.stream.records import Record
 from dissect.stream.side import Side
 
@@ -59,25 +60,46 @@ class Told(NamedTuple):
     record: Record
 
 
+class ToldTogether(NamedTuple):
+    """Messages in their turn, none of which another record comes between; else as `Told`."""
+
+    conversation: Conversation
+    link: SpiceLink | None
+    batch: Batch
+
+
 Tell = Callable[[Conversation, SpiceLink | None, Record], None]
 """Is told each record in its turn, as `Told` has it."""
 
+TellTogether = Callable[[Conversation, SpiceLink | None, Batch], None]
+"""The same for messages in a batch."""
+
 
 def dissect(
-    events: Iterable[Event], *, records: bool = True, only: int | None = None, watch: Tell | None = None
+    events: Iterable[Event],
+    *,
+    records: bool = True,
+    only: int | None = None,
+    watch: Tell | None = None,
+    together: TellTogether | None = None,
 ) -> Iterator[Dissected]:
     """Dissect the events of any number of conversations; each is yielded when it has ended.
 
     `records`: whether to keep them (verdicts alone need none, and then memory does not grow with the length
     of a conversation). `only`: the one conversation that is wanted, by its number. `watch`: is told the
-    records while the events are read, each in its turn (see `Order`), and then they are not kept.
+    records while the events are read, each in its turn (see `Order`), and then they are not kept. `together`:
+    is told of them, beside `watch`, those messages that come in batches, in parts that fit in between the
+    others; then records may be told some time after they could have been, but in the same order.
 
     Without records, a conversation whose verdict no further byte can change is put aside
     (`Conversation.aside`): who makes the events need not look at its bytes any more.
     """
-    for one in _read(events, records, only, in_turn=watch is not None):
+    for one in _read(events, records, only, in_turn=watch is not None, together=together is not None):
         if isinstance(one, Dissected):
             yield one
+        elif isinstance(one, ToldTogether):
+            if together is not None:
+                together(*one)
         elif watch is not None:
             watch(*one)
 
@@ -86,7 +108,9 @@ def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told |
     """The records of all conversations, each in its turn (see `Order`), and each conversation when it has
     ended, without its records: whoever iterates decides what is kept.
     """
-    return _read(events, True, only, in_turn=True)
+    for one in _read(events, True, only, in_turn=True, together=False):
+        if not isinstance(one, ToldTogether):  # and it is none
+            yield one
 
 
 def _endings(event: Summed) -> list[Ending]:
@@ -100,11 +124,37 @@ def _endings(event: Summed) -> list[Ending]:
     return found
 
 
+def _in_turn(
+    conversation: Conversation, dissector: Dissector, order: Order, found: list[Record]
+) -> Iterator[Told | ToldTogether]:
+    """Put what became known in its place, and tell what is next for certain."""
+    order.add(found)
+    if dissector.batches:
+        order.add(dissector.batches)
+        dissector.batches.clear()
+    if order and dissector.named:
+        yield from _told(
+            conversation, dissector, order.ready({side: dissector.pending(side) for side in Side})
+        )
+
+
+def _told(
+    conversation: Conversation, dissector: Dissector, records: Iterable[Record | Batch]
+) -> Iterator[Told | ToldTogether]:
+    link = dissector.link_now
+    for record in records:
+        if isinstance(record, Batch):
+            yield ToldTogether(conversation, link, record)
+        else:
+            yield Told(conversation, link, record)
+
+
 def _read(
-    events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool
-) -> Iterator[Told | Dissected]:
+    events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool, together: bool
+) -> Iterator[Told | ToldTogether | Dissected]:
     live: dict[Conversation, tuple[Dissector, Dissected, Order]] = {}
     wholes = Wholes()
+    before: Conversation | None = None
     for event in events:
         conversation = event.conversation
         if only is not None and conversation.index != only:
@@ -114,17 +164,19 @@ def _read(
             ended = conversation.established_ns, event.time_ns, event.open
             yield Dissected(conversation, wholes(event), [], _endings(event), *ended)
             continue
+        if together and before is not conversation:
+            if before in live:  # its bytes wait no longer than nothing else happens
+                dissector, _, order = live[before]
+                yield from _in_turn(before, dissector, order, dissector.read())
+            before = conversation
         if isinstance(event, Opened):
-            dissector = Dissector(conversation)
+            dissector = Dissector(conversation, together=together)
             live[conversation] = dissector, Dissected(conversation, None), Order()  # type: ignore[arg-type]
         dissector, result, order = live[conversation]
         found = dissector.push(event)
         if in_turn:
-            order.add(found)
-            if order and dissector.named:
-                link = dissector.link_now
-                for record in order.ready({side: dissector.pending(side) for side in Side}):
-                    yield Told(conversation, link, record)
+            if found or order or dissector.batches:
+                yield from _in_turn(conversation, dissector, order, found)
         elif records:
             result.records += found
         if isinstance(event, Bytes) and (records or conversation.aside):
@@ -134,8 +186,7 @@ def _read(
                 how = "close" if isinstance(event, Closed) else "reset"
                 result.endings.append(Ending(event.side, how, event.time_ns))
             case Ended():
-                for record in order.rest():
-                    yield Told(conversation, dissector.link_now, record)
+                yield from _told(conversation, dissector, order.rest())
                 del live[conversation]
                 if dissector.turned:
                     for ending in result.endings:

@@ -29,6 +29,9 @@ SHOWN = 256
 REMEMBERED = 1 << 16
 """Images and palettes that are remembered at most, the oldest forgotten first."""
 
+ONE_SIDED = frozenset({2, 3, 4, 5, 6})
+"""Display, inputs, cursor, playback, record: what a message means there, only its own side's decide."""
+
 MULTI_CODEC = 8
 CODEC_CAPABILITIES: Mapping[int, int] = {1: 9, 2: 10, 3: 11, 4: 13, 5: 14}
 """Codec -> the client's capability for it."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from dissect.spice import constants, link, lists, meaning, seek
 from dissect.spice.channels import base, main
 from dissect.spice.shapes import Shapes
+from dissect.stream.batch import Batch, Run, Series
 from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
 from dissect.stream.recognition import magic
 from dissect.stream.records import Message, Part, Record
@@ -249,8 +250,15 @@ class SpiceSession(Session):
         """How messages looked that came before: see `dissect.spice.shapes`."""
         self.after: Sequence[Callable[[], object]] = ()
         """What the message that was just read leaves in the memory, once it is delivered."""
+        self.batches: list[Batch] | None = None
+        """Where this is a list, messages that come in batches are put there, not among the records."""
         self._serial = 0
         """Data messages that this session's role has sent."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether from here on each side can be read whatever the other one says: see `meaning.ONE_SIDED`."""
+        return self.state == "messages" and self.channel_type in meaning.ONE_SIDED
 
     @property
     def channel_name(self) -> str:
@@ -352,8 +360,9 @@ class SpiceSession(Session):
         whole, base_offset = len(data), flow.offset
         nothing: dict[str, Any] = {}
         find = self.shapes.find
-        times = flow.clock()
-        at = count = 0
+        same = 0 if mini else 8  # from here on headers of equal messages are equal: not the serial number
+        runs: list[Run] = []
+        at = 0
         while at + head <= whole:
             if mini:
                 number, size = header.unpack_from(data, at)
@@ -368,27 +377,33 @@ class SpiceSession(Session):
             if found is None:
                 break
             shape, numbers = found
-            offset, extra = base_offset + at, nothing
+            extra, stop = nothing, end
             if not shape.quiet:
                 values = shape.values(numbers, data, at, end)
                 cls: Any = shape[-1].cls
-                body = meaning.consider(self, side, cls, values, offset, head)
+                body = meaning.consider(self, side, cls, values, base_offset + at, head)
                 if body.violations:
                     break
                 for note in body.after:
                     note()
                 extra = body.extra
-            first, last = times(offset, base_offset + end)
-            size, parts = end - at, shape.parts(end - at)
-            raw = data[at:end]
-            out.append(
-                Message(side, "spice", shape.title, offset, size, raw, first, last, parts, None, extra)
-            )
-            at, count = end, count + 1
+            elif shape.fixed and data[end + same : end + head] == data[at + same : at + head]:
+                stop = shape.row(data, end)
+            size = end - at
+            runs.append(Run(shape, at, size, (stop - at) // size, extra))
+            at = stop
         if not at:
             return False
+        if 2 * at < whole:
+            data = data[:at]  # not to keep what is not of these messages
+        series = Series(side, "spice", base_offset, data, runs, flow.arrived(at))
+        batch = Batch.of(series)
+        if self.batches is None:
+            out.extend(batch)
+        else:
+            self.batches.append(batch)
         if side is self.role:
-            self._serial += count
+            self._serial += len(batch)
         flow.idle()
         flow.drop(at)
         self._done.add(side)

@@ -8,20 +8,26 @@ is made of one message that the layouts of its classes have read (which fields d
 their conditions ask for), and how it is shown is taken from what `describe` shows of that one. So a shape is
 no second description: where it fits, it says what the layouts would say, and where none fits, they are asked.
 
-At most one run of bytes in a message may have any length (pixels, a frame). Where there are more, or lists
+At most one run of bytes in a message may have any length (pixels, a around). Where there are more, or lists
 are long, there is no shape.
+
+Of a shape without such a run the bytes that hold the fixed fields are a pattern. So the messages of that
+shape in a row are found by one match (`Shape.row`), and become lines by one formatting (`Shape.lines`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
+from dissect.stream.batch import Around, Kind, Run
 from dissect.stream.fields import (
     ConditionalField,
     FieldListField,
@@ -54,6 +60,12 @@ FREE, EVERY = 24, 64
 """Shapes are made of so many messages, and of one in so many that had none: that bounds time and memory."""
 LIST = 16
 """Items of a list in a shape at most."""
+ROW = 4096
+"""Messages of one shape that are found in a row at once, at most."""
+LINES = 64
+"""Lines that are made at once: more at once are slower, as they do not fit the processor's nearest memory."""
+HEADER = {(0, "message_type"), (0, "message_size"), (0, "sub_list")}
+"""What of a data header all messages of a shape have in common, where it has no run of any length."""
 HOLE = b"@what-has-any-length@"
 NUMBER = 770_000_000_000_000_000_000
 """Numbers from here on stand for a field in a template: no field of 64 bits holds one."""
@@ -74,6 +86,8 @@ class _Leaf:
     order: str
     code: str
     key: bool
+    wire: bytes = b""
+    """Its bytes, where it is a key."""
 
 
 class _Spy:
@@ -179,11 +193,9 @@ class _Walk:
             raise _Unshaped
 
 
-class Shape(KnownParts):
+class Shape(Kind):
     """The parts of every message of one shape, and how to read it. Made by `Shapes`."""
 
-    title: str
-    """The name of the message."""
     quiet: bool
     """Whether such a message means nothing to those after it, and is not wrong in any way."""
     _pieces: list[tuple[Callable[..., tuple[Any, ...]], int, int]]
@@ -199,6 +211,16 @@ class Shape(KnownParts):
     _hole_text: int
     """How the run of any length is shown: 0 not at all, 1 as hexadecimal digits, 2 as text."""
     _leads: tuple[tuple[str, Name], ...]
+    _leaves: list[_Leaf]
+    """The numbers, in the order of the wire."""
+    _texts: list[str]
+    """The template's texts, between which numbers are; each % twice."""
+    _order: list[int]
+    """Which of the numbers these are."""
+    _table: _Table | None
+    """How messages in a row become lines; None until it is wanted."""
+    _pattern: re.Pattern[bytes] | None
+    """What messages in a row match; None until it is wanted."""
 
     def take(self, data: bytes, at: int, end: int) -> tuple[Any, ...] | None:
         """The numbers of the message from `at` to `end`; None where it has not this shape."""
@@ -232,7 +254,32 @@ class Shape(KnownParts):
             return followed
         return body
 
-    def parts(self, size: int) -> KnownParts:
+    @property
+    def fixed(self) -> bool:
+        """Whether all messages of this shape have one size."""
+        return self._hole_at is None
+
+    def row(self, data: bytes, at: int) -> int:
+        """Where the messages of this shape end that stand in a row from `at` on; only of a fixed size."""
+        if self._pattern is None:
+            self._pattern = _pattern(self)
+        found = self._pattern.match(data, at)
+        return at if found is None else found.end()
+
+    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
+        """See `Kind`."""
+        if self._hole_at is not None or len(self._pieces) > 1:
+            return [
+                around.line(
+                    now, offset + end - run.size, run.size, self.text(data[end - run.size : end])
+                ).encode()
+                for end, now in zip(run.ends, times, strict=True)
+            ]
+        if self._table is None:
+            self._table = _Table(self)
+        return self._table.lines(around, data, run, offset, times)
+
+    def of_size(self, size: int) -> KnownParts:
         """The parts of a message of `size` bytes."""
         if self._hole_at is None:
             return self
@@ -258,6 +305,78 @@ class Shape(KnownParts):
         else:
             text = hole.decode("utf-8", "backslashreplace")
         return str(self._template % self._shown((*numbers, json.dumps(text)[1:-1])))
+
+
+class _Table:
+    """Makes lines of messages of one shape in a row: of fixed size, and in one byte order."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._texts, order = shape._texts, shape._order
+        wire = sorted(order)
+        self._ranks = [wire.index(index) for index in order]
+        codes = "".join(
+            leaf.code if index in order else f"{struct.calcsize('=' + leaf.code)}x"
+            for index, leaf in enumerate(shape._leaves)
+        )
+        wide = (leaf.order for leaf in shape._leaves if leaf.code in "hHiIqQ")
+        byte_order = next(wide, "<")
+        self._one = struct.Struct(byte_order + codes)
+        self._many = struct.Struct(byte_order + codes * LINES)
+        self._around: tuple[tuple[Around, int], list[bytes]] | None = None
+
+    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
+        """See `Kind`."""
+        texts, ranks, size = self._framed(around, run.size), self._ranks, run.size
+        each, first = len(ranks), offset + run.at
+        if run.many == 1:
+            alone = self._one.unpack_from(data, run.at)
+            return [b"%d".join(texts)[:-1] % (times[0], first, *[alone[rank] for rank in ranks])]
+        found: list[bytes] = []
+        for begin in range(0, run.many, LINES):
+            count, at = min(LINES, run.many - begin), run.at + begin * size
+            if count == LINES:
+                numbers = self._many.unpack_from(data, at)
+            else:
+                numbers = tuple(chain.from_iterable(self._one.iter_unpack(data[at : at + count * size])))
+            columns: list[Any] = [
+                times[begin : begin + count],
+                range(offset + at, offset + at + count * size, size),
+            ]
+            columns += [numbers[rank::each] for rank in ranks]
+            # What is the same in all of them is written once.
+            line, free = [texts[0]], []
+            for column, text in zip(columns, texts[1:], strict=True):
+                one = column[0]
+                if one == column[-1] and column.count(one) == count:
+                    line += (b"%d" % one, text)
+                else:
+                    line += (b"%d", text)
+                    free.append(column)
+            flat: list[Any] = [None] * (len(free) * count)
+            for place, column in enumerate(free):
+                flat[place :: len(free)] = column
+            found += (b"".join(line) * count % tuple(flat)).split(b"\n")
+            found.pop()
+        return found
+
+    def _framed(self, around: Around, size: int) -> list[bytes]:
+        """The texts of a line between which numbers are: the time, the offset, and those of the shape."""
+        if self._around is None or self._around[0] != (around, size):
+            time, place, wide, fields, end = (text.replace("%", "%%") for text in around)
+            first, *others = [text.encode() for text in self._texts]
+            texts = [time.encode(), place.encode(), f"{wide}{size}{fields}".encode() + first, *others]
+            texts[-1] += end.encode() + b"\n"
+            self._around = (around, size), texts
+        return self._around[1]
+
+
+def _pattern(shape: Shape) -> re.Pattern[bytes]:
+    """What messages of a shape in a row match, of which all have one size."""
+    pieces = [
+        re.escape(leaf.wire) if leaf.key else b".{%d}" % struct.calcsize("=" + leaf.code)
+        for leaf in shape._leaves
+    ]
+    return re.compile(b"(?:%b){1,%d}+" % (b"".join(pieces), ROW), re.DOTALL)
 
 
 class _Sized(KnownParts):
@@ -288,8 +407,11 @@ def _shape(parts: tuple[Part, ...], read: list[Values], size: int, quiet: bool) 
             walk.packet(cls, found, name)
     leaves = walk.leaves
     plain = [leaf for leaf in leaves if leaf.code]
+    fixed = len(plain) == len(leaves)
     for leaf in plain:
-        leaf.key = leaf.key or leaf.name in walk.asked
+        leaf.key = leaf.key or leaf.name in walk.asked or (fixed and leaf.name in HEADER)
+        if leaf.key:
+            leaf.wire = struct.pack(leaf.order + leaf.code, _at(read, leaf.name))
     index_of = {leaf.name: index for index, leaf in enumerate(plain)}
     shape = Shape(parts)
     shape.title = parts[-1].cls.title()
@@ -307,8 +429,8 @@ def _shape(parts: tuple[Part, ...], read: list[Values], size: int, quiet: bool) 
         shape._lengths.append((length, [(one[-1], index_of[one]) for one in sorted(asked)]))
     keys = [index for index, leaf in enumerate(plain) if leaf.key]
     shape._key_of = itemgetter(*keys) if keys else _nothing
-    where = [leaf.name for leaf in plain]
-    numbers: list[Any] = [_at(read, name) for name in where]
+    numbers: list[Any] = [_at(read, leaf.name) for leaf in plain]
+    shape._leaves, shape._table, shape._pattern = plain, None, None
     shape._key = shape._key_of(numbers)
     tree = _tree(read, (), index_of)
     names = {"Values": Values, "Pointer": Pointer}
@@ -424,6 +546,7 @@ def _as_shown(shape: Shape, numbers: list[Any], hole: int) -> None:
         done = at + len(mark)
     shape._template = "".join([*pieces, text[done:]])
     order = [index for _, index, _, _ in places]
+    shape._texts, shape._order = [*pieces[::2], text[done:]], order
     shape._shown = _several(order)
 
 

@@ -8,7 +8,7 @@ a list can do for all of them.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -75,6 +75,11 @@ class Arrivals:
         return self._at < len(self._ends)
 
     @property
+    def rising(self) -> bool:
+        """Whether it is known that none of them came before an earlier one."""
+        return self._rising
+
+    @property
     def first_ns(self) -> int:
         """When the first byte came that is not done with; only where there is one."""
         return self._times[self._at]
@@ -91,22 +96,41 @@ class Arrivals:
         index = min(bisect_left(self._ends, end, at), len(times) - 1)
         return first, times[index] if self._rising else max(times[at : index + 1])
 
-    def clock(self) -> Callable[[int, int], tuple[int, int]]:
-        """What `span` says of one stretch after the other: of its first byte and its end in the stream."""
-        ends, times, rising = self._ends[self._at :], self._times[self._at :], self._rising
+    def until(self, end: int) -> Arrivals:
+        """When the bytes before `end` came, to be kept for later."""
+        found = Arrivals()
+        index = bisect_left(self._ends, end, self._at) + 1
+        found._ends, found._times = self._ends[self._at : index], self._times[self._at : index]
+        found._rising = self._rising
+        return found
+
+    def firsts(self, base: int, starts: Sequence[int]) -> list[int]:
+        """When the first byte of each of several messages came, which begin at byte `base` plus `starts`."""
+        found: list[int] = []
         at = 0
+        for end, time_ns in zip(self._ends[self._at :], self._times[self._at :], strict=True):
+            index = bisect_left(starts, end - base, at)
+            if index > at:
+                found += [time_ns] * (index - at)
+                at = index
+        return found
 
-        def span(start: int, end: int) -> tuple[int, int]:
-            nonlocal at
-            while ends[at] <= start:
-                at += 1
-            first = times[at]
-            if ends[at] >= end:
-                return first, first
-            index = bisect_left(ends, end, at)
-            return first, times[index] if rising else max(times[at : index + 1])
+    def lasts(self, base: int, ends: Sequence[int]) -> list[int]:
+        """The same of the last byte (see `span`) of messages in a row that end before `base` plus `ends`.
 
-        return span
+        The first begins with the first byte that is not done with.
+        """
+        found: list[int] = []
+        at, latest = 0, 0
+        for end, time_ns in zip(self._ends[self._at :], self._times[self._at :], strict=True):
+            index = bisect_right(ends, end - base, at)
+            latest = max(latest, time_ns)
+            if index > at:
+                found += [latest]
+                found += [time_ns] * (index - at - 1)
+                at = index
+                latest = time_ns if ends[index - 1] < end - base else 0
+        return found
 
     def done(self, offset: int) -> None:
         """The bytes before `offset` are done with."""

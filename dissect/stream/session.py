@@ -245,9 +245,9 @@ class Flow:
         with memoryview(self.buffer) as view:  # one copy, where a slice would be another
             return bytes(view[:size])
 
-    def clock(self) -> Callable[[int, int], tuple[int, int]]:
-        """What `times` says of one stretch after the other: of its first byte and its end in the stream."""
-        return self._arrivals.clock()
+    def arrived(self, size: int) -> Arrivals:
+        """When the next `size` bytes came."""
+        return self._arrivals.until(self.offset + size)
 
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""

@@ -14,6 +14,7 @@ from dissect.dissection.order import HELD_BYTES, Order, chronological
 from dissect.dissection.reading import Dissected, dissect, each
 from dissect.dissection.spice_links import SpiceLink
 from dissect.stream import Side
+from dissect.stream.batch import Batch
 from dissect.stream.records import Gap, Message, Record, Violation
 from tests.dissection.conversations import GREETING, MS, Step, events
 from tests.rfb.examples import SERVER_INIT
@@ -74,7 +75,7 @@ def test_any_order_of_becoming_known(seed: int) -> None:
             offset += 10
     everything = [record for side in Side for record in streams[side]]
     order = Order()
-    told: list[Record] = []
+    told: list[Record | Batch] = []
     left = {side: list(reversed(streams[side])) for side in Side}
     while any(left.values()):
         side = chance.choice([side for side in Side if left[side]])

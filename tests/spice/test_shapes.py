@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dissect.spice import shapes
 from dissect.spice.channels import base
 from dissect.spice.session import NEVER_QUICK, SpiceSession
+from dissect.stream.batch import Around, Batch
 from dissect.stream.records import KnownParts, Message, Record
 from dissect.stream.side import Side
 from tests.spice.examples import bitmap, data, descriptor, draw_copy, example_of, linked, u8, words
@@ -42,7 +43,29 @@ def hold(events: list[Event]) -> list[Message]:
         assert list(json.loads(one.text())) == list(one.fields())
     for one, other in zip(quick, slow, strict=True):
         assert one.text() == other.text()
+    together(events, quick)
     return known(quick)
+
+
+FRAME = Around('{"100 %": ', " %d ", " %% ", " %s ", "}%")
+
+
+def together(events: list[Event], quick: list[Record]) -> list[Batch]:
+    """The same in batches; returns them."""
+    session = SpiceSession()
+    batches: list[Batch] = []
+    session.batches = batches
+    records = play(session, events)
+    records += [one for batch in batches for one in batch]
+    assert sorted(records, key=_place) == sorted(quick, key=_place)
+    for batch in batches:
+        lines = [FRAME.line(one.time_ns, one.offset, one.size, one.text()).encode() for one in batch]
+        assert batch.lines(lambda name: FRAME) == lines
+    return batches
+
+
+def _place(record: Record) -> tuple[Side, int]:
+    return record.side, record.offset
 
 
 KINDS = [(channel, side, number) for channel, side, number in base.BODIES if channel]
@@ -87,6 +110,34 @@ def test_any_values_of_a_kind(drawn: st.DataObject) -> None:
     events: list[Event] = list(linked(channel))
     events += [(side, data(number, bytes(bodies[turn % len(bodies)]))) for turn in range(9)]
     hold(events)
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_messages_in_a_row_differ_as_they_like(drawn: st.DataObject) -> None:
+    """Some of many equal messages have other numbers, and some of these make another shape of them."""
+    channel, side, number = key = drawn.draw(st.sampled_from(KINDS))
+    mini = drawn.draw(st.booleans())
+    body = example_of(*key)
+    assert body is not None
+    many = [bytearray(data(number, body, mini=mini)) for _ in range(drawn.draw(st.integers(5, 90)))]
+    free = len(many[0]) - len(body)
+    places = st.tuples(
+        st.integers(0, len(many) - 1), st.integers(free, free + len(body) - 1), st.integers(0, 255)
+    )
+    for one, at, value in drawn.draw(st.lists(places, max_size=40)) if body else ():
+        many[one][at] = value
+    hold([*linked(channel, mini=mini), (side, b"".join(many))])
+
+
+def test_equal_messages_are_one_run() -> None:
+    fill = data(302, words(0, 1, 2, 3, 4) + u8(0) + u8(1) + words(7) + u8(8) + u8(0) + bytes(13))
+    events: list[Event] = [*linked(2), (SERVER, fill * 1000)]
+    batches = together(events, play(Slow(), events))
+    assert [run.many for run in batches[-1].series.runs][-1] > 990
+    # One pattern is for so many; the rest is another run.
+    events = [*linked(2), (SERVER, fill * 10), (SERVER, data(108, b"") * 2 * shapes.ROW)]
+    together(events, play(SpiceSession(), events))
 
 
 def picture(width: int, height: int, size: int) -> bytes:

@@ -38,10 +38,15 @@ def test_times_are_those_of_each_byte(steps: list[tuple[list[tuple[int, int]], b
             assert arrivals.span(end) == (each[done], max(each[done:end]))
         changes = [at for at in range(done + 1, len(each)) if each[at] != each[at - 1]]
         assert list(arrivals.bounds()) == [*changes, len(each)]
-        clock, at = arrivals.clock(), done
-        for end in range(done + 1, len(each) + 1, 3):
-            assert clock(at, end) == (each[at], max(each[at:end]))
-            at = end
+        for width in (1, 3):
+            ends = range(done + width, len(each) + 1, width)
+            starts = [end - width for end in ends]
+            kept = arrivals.until(ends[-1]) if ends else arrivals
+            for base, times in ((0, arrivals), (done // 2, kept)):
+                low, high = [start - base for start in starts], [end - base for end in ends]
+                assert times.firsts(base, low) == [each[start] for start in starts]
+                assert times.lasts(base, high) == [max(each[end - width : end]) for end in ends]
+        assert not arrivals.rising or each[done:] == sorted(each[done:])
 
 
 def test_what_is_done_with_is_forgotten() -> None:

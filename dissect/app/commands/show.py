@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dissect.dissection.comments import Comments
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import SpiceLink, tie
 from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
+from dissect.stream.batch import Around, Batch
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
@@ -143,7 +144,13 @@ def _stream(args: Namespace, key: PrivateKey | None) -> int:
         _decrypt((record,), key)
         print(to_line(name, conversation.index, link, record, secrets=args.secrets))
 
-    for _ in Captures([args.capture], only=args.conversation, watch=tell):
+    def together(name: str, conversation: Conversation, link: SpiceLink | None, batch: Batch) -> None:
+        lines = batch.lines(
+            _frames(name, conversation.index, link, batch.side is Side.CLIENT, batch.protocol)
+        )
+        print(b"\n".join(lines).decode())
+
+    for _ in Captures([args.capture], only=args.conversation, watch=tell, together=together):
         pass
     return 0
 
@@ -248,14 +255,31 @@ def _behind(link: SpiceLink | None) -> str:
     return f', "session": {json.dumps(session)}, "channel": {json.dumps(channel)}}}'
 
 
+OFFSET, SIZE, FIELDS = ', "offset": ', ', "size": ', ', "fields": '
+"""What stands between the numbers of a line."""
+
+
+@lru_cache(64)
+def _frames(
+    capture: str, conversation: int, link: SpiceLink | None, client: bool, protocol: str
+) -> Callable[[str], Around]:
+    """What is around the messages of one side, by their names."""
+
+    def frame(name: str) -> Around:
+        before = _before(capture, conversation, "message", client, protocol, name)
+        return Around(before, OFFSET, SIZE, FIELDS, _behind(link))
+
+    return frame
+
+
 def to_line(
     capture: str, conversation: int, link: SpiceLink | None, record: Record, *, secrets: bool = False
 ) -> str:
     """`to_json` as a line of JSON, of which there may be millions."""
     client = record.side is Side.CLIENT
     before = _before(capture, conversation, record.kind, client, record.protocol, record.name)
-    place = f'{record.time_ns}, "offset": {record.offset}, "size": {record.size}, "fields": '
-    return f"{before}{place}{record.text(secrets=secrets)}{_behind(link)}"
+    place = f"{before}{record.time_ns}{OFFSET}{record.offset}{SIZE}{record.size}{FIELDS}"
+    return f"{place}{record.text(secrets=secrets)}{_behind(link)}"
 
 
 def _key(name: str) -> PrivateKey:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A session that reads many messages at a time, where nobody is in a hurry.
+
+What comes of a segment costs the less the more is read at once. So where the sides are read independently of
+each other (`SpiceSession.apart`) their bytes wait here until there are enough of them. The records are the
+same; they are known later, and in batches.
+"""
+
+from __future__ import annotations
+
+from dissect.spice.session import SpiceSession
+from dissect.stream.arrivals import Pieces
+from dissect.stream.batch import Batch
+from dissect.stream.records import Record
+from dissect.stream.side import SIDES, Side
+
+ENOUGH = 1 << 16
+"""Bytes of a side that are read together; there may be more where they come so."""
+
+
+class _Waiting:
+    """Bytes of one side that were not read yet, and when they came."""
+
+    __slots__ = ("data", "ends", "size", "times")
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.ends: list[int] = []
+        self.times: list[int] = []
+        self.size = 0
+
+
+class Patient:
+    """Hears what a session hears; messages in batches are put into `batches`, not among the records."""
+
+    def __init__(self, session: SpiceSession, batches: list[Batch]) -> None:
+        self.session = session
+        session.batches = batches
+        self._waiting = {side: _Waiting() for side in SIDES}
+        self._apart = False
+
+    def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
+        """See `Session.feed`."""
+        if not self._apart:
+            records = self.session.feed(side, data, now)
+            self._apart = self.session.apart
+            return records
+        waiting = self._waiting[side]
+        waiting.data.append(data)
+        waiting.size += len(data)
+        waiting.ends.append(waiting.size)
+        waiting.times.append(now)
+        return self.read() if waiting.size >= ENOUGH else []
+
+    def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
+        """See `Session.feed_many`."""
+        if not self._apart:
+            records = self.session.feed_many(side, data, pieces)
+            self._apart = self.session.apart
+            return records
+        waiting = self._waiting[side]
+        base = waiting.size
+        waiting.data.append(data)
+        waiting.size += len(data)
+        waiting.ends += [base + end for end in pieces.ends] if base else pieces.ends
+        waiting.times += pieces.times
+        return self.read() if waiting.size >= ENOUGH else []
+
+    def gap(self, side: Side, size: int, now: int) -> list[Record]:
+        """See `Session.gap`."""
+        return [*self.read(), *self.session.gap(side, size, now)]
+
+    def end(self, side: Side, now: int) -> list[Record]:
+        """See `Session.end`."""
+        return [*self.read(), *self.session.end(side, now)]
+
+    def pending(self, side: Side) -> tuple[int, int | None]:
+        """See `Session.pending`."""
+        offset, since_ns = self.session.pending(side)
+        waiting = self._waiting[side]
+        return offset, waiting.times[0] if since_ns is None and waiting.times else since_ns
+
+    def read(self) -> list[Record]:
+        """Read what waits of both sides: the records of one are told no further than the other is read."""
+        records: list[Record] = []
+        for side, waiting in self._waiting.items():
+            if waiting.size:
+                self._waiting[side] = _Waiting()
+                data = waiting.data[0] if len(waiting.data) == 1 else b"".join(waiting.data)
+                records += self.session.feed_many(side, data, Pieces(waiting.ends, waiting.times))
+        return records
