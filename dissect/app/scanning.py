@@ -14,7 +14,9 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -156,8 +158,8 @@ def scan(
     """
     _needed("pyarrow")
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob("*.unfinished"):
-        left.unlink()
+    for rest in folder.glob("*.unfinished"):
+        rest.unlink()
     todo = []
     for source in wanted:
         if (folder / source.part).exists():
@@ -170,13 +172,53 @@ def scan(
     compile_once([source.name for source in todo], say_compiling)
     if jobs == 1 or len(todo) < 2:
         for source in todo:
-            tell(scan_one(source, folder))
-        return
-    # Arrow keeps threads, which a forked process would miss.
-    workers = min(jobs, len(todo))
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
-        for scanned in pool.map(scan_one, todo, [folder] * len(todo)):
+            try:
+                scanned = scan_one(source, folder)
+            except OSError:
+                raise  # of the folder
+            except Exception as failure:  # one capture does not end the scan of many
+                scanned = _not_scanned(source, failure)
             tell(scanned)
+        return
+    left = _together(todo, folder, tell, min(jobs, len(todo)))
+    while left:  # a process died: one by one it is seen over which capture
+        left = _together(left, folder, tell, 1)
+        if left:
+            tell(Scanned(left[0].name, 0, "not scanned: the process that read it died"))
+            left = left[1:]
+
+
+def _together(
+    todo: list[Source], folder: Path, tell: Callable[[Scanned], None], workers: int
+) -> list[Source]:
+    """Scan in so many processes; returns, in their order, those left undone since one of these died."""
+    waiting: dict[Future[Scanned], Source] = {}
+    # Arrow keeps threads, which a forked process would miss.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent) as pool:
+        try:
+            with suppress(BrokenProcessPool):
+                for source in todo:
+                    waiting[pool.submit(scan_one, source, folder)] = source
+            for future in as_completed(waiting):
+                failure = future.exception()
+                if failure is None:
+                    tell(future.result())
+                elif isinstance(failure, OSError):
+                    raise failure  # of the folder
+                elif not isinstance(failure, BrokenProcessPool):
+                    tell(_not_scanned(waiting[future], failure))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    done = {
+        source for future, source in waiting.items() if not isinstance(future.exception(), BrokenProcessPool)
+    }
+    return [source for source in todo if source not in done]
+
+
+def _not_scanned(source: Source, failure: BaseException) -> Scanned:
+    """Nothing is written, so that the next run tries again."""
+    return Scanned(source.name, 0, f"not scanned: {type(failure).__name__}: {failure}")
 
 
 def _end_with_parent() -> None:
@@ -208,8 +250,8 @@ def _scan_on_cluster(todo: list[Source], folder: Path, tell: Callable[[Scanned],
                 unfinished = (folder / source.part).with_suffix(".unfinished")
                 unfinished.write_bytes(part)
                 unfinished.rename(folder / source.part)
-            else:  # nothing is written, so that the next run tries again
-                scanned = Scanned(source.name, 0, f"not scanned: {type(failure).__name__}: {failure}")
+            else:
+                scanned = _not_scanned(source, failure)
             future.release()
             tell(scanned)
 

@@ -128,6 +128,32 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path, capsys: pytest.Captur
     assert [row["error"] for row in table(tmp_path / "out")] == [None, "a pipe or a device, not a file"]
 
 
+def troubled(source: Source, folder: Path) -> scanning.Scanned:
+    """Over one capture the process dies, over another the program fails."""
+    if source.name.endswith("two.pcapng"):
+        os._exit(9)
+    if source.name.endswith("one.pcapng"):
+        raise ZeroDivisionError("a fault")
+    return scan_one(source, folder)
+
+
+def test_one_capture_does_not_end_the_scan_of_many(
+    captures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "scan_one", troubled)
+    words = ["scan", str(captures), "-o", str(tmp_path / "out"), "--json", "--jobs", "2"]
+    assert app.main(words) == app.PASS
+    told = {Path(row["capture"]).name: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert told["two.pcapng"]["error"] == "not scanned: the process that read it died"
+    assert told["one.pcapng"]["error"] == "not scanned: ZeroDivisionError: a fault"
+    assert told["three.pcap.gz"] == {**told["three.pcap.gz"], "conversations": 1, "error": None}
+    assert len(told) == 5
+    monkeypatch.setattr(scanning, "scan_one", scan_one)
+    assert app.main(words) == app.PASS
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {Path(row["capture"]).name for row in again if not row["before"]} == {"one.pcapng", "two.pcapng"}
+
+
 def _children(pid: int) -> set[int]:
     return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
