@@ -27,6 +27,7 @@ the server is silent to the end, the client's messages alone must be worth `ALON
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Generator, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,8 @@ KNOWN: Set[type[messages.RfbPacket]] = {
     messages.ClientCutText,
     messages.ClientFence,
     messages.EnableContinuousUpdates,
+    messages.QemuAudioClientMessage,
+    messages.SetDesktopSize,
 }
 """The client's messages that say enough of themselves to be believed."""
 
@@ -227,7 +230,7 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
     try:
         values, end = cls.layout().decode(data, at)
     except Short as short:
-        if short.needed - at > KEEP:
+        if short.needed - at > KEEP or (cls is messages.SetEncodings and not _registered(data[at + 4 :])):
             return 0, 0
         raise _More from None
     except Malformed:
@@ -244,9 +247,9 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
             )
             worth = 50
         case messages.SetEncodings:
-            known = [number in constants.ENCODINGS for number in values["encoding_types"]]
-            good = all(known) and bool(known) and not any(values["padding"])
-            worth = 16 + 16 * len(known)
+            encodings_ = values["encoding_types"]
+            good = all(number in constants.ENCODINGS for number in encodings_) and bool(encodings_)
+            worth = 16 + 16 * len(encodings_)
         case messages.FramebufferUpdateRequest:
             good = (
                 values["incremental"] <= 1
@@ -276,9 +279,29 @@ def _client_message(data: bytes, at: int, screen: Screen) -> tuple[int, int]:
         case messages.EnableContinuousUpdates:
             good = values["enable_flag"] <= 1
             worth = 15
+        case messages.QemuAudioClientMessage:
+            sets = values["operation"] == 2
+            good = values["operation"] <= 2 and (
+                not sets or (values["sample_format"] <= 5 and values["nchannels"] in (1, 2))
+            )
+            worth = 42 if sets else 30
+        case messages.SetDesktopSize:
+            inside = [
+                one["x_position"] + one["width"] <= values["width"]
+                and one["y_position"] + one["height"] <= values["height"]
+                for one in values["screens"]
+            ]
+            good = all(inside) and bool(inside) and not any(values["padding1"] + values["padding2"])
+            worth = 24 + 16 * len(inside)
         case _:
             return 0, 0
     return (end - at, worth) if good else (0, 0)
+
+
+def _registered(numbers: bytes) -> bool:
+    """Whether these, as far as they are there, are encodings that are registered."""
+    whole = numbers[: len(numbers) // 4 * 4]
+    return all(number in constants.ENCODINGS for (number,) in struct.iter_unpack(">i", whole))
 
 
 def _one_action(flags: bytes) -> bool:
