@@ -86,6 +86,39 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "byte 62: zlib rectangle not drawn" in capsys.readouterr().out
 
 
+def test_h264_is_written_for_a_player(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model peer's frames, which are none: what was sent must be there, apart by place and by reset."""
+
+    def video(width: int, flags: int, data: bytes) -> bytes:
+        return rect(width, 2, 50, u32(len(data)) + u32(flags) + data)
+
+    said = session(
+        (video(4, 1, b"a1"), 100),
+        (video(2, 1, b"b1"), 200),
+        (video(4, 0, b"a2"), 300),
+        (video(4, 1, b"A1"), 400),
+        (video(4, 2, b""), 500),
+        (video(2, 0, b"B1"), 600),
+        (rect(4, 2, 0, RED * 8), 700),
+    )
+    path = write(tmp_path / "x.pcapng", said)
+    out = tmp_path / "out"
+    assert app.main(["render", str(path), "-o", str(out), "--json"]) == app.INCONCLUSIVE
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    videos = {Path(one["file"]).name: one["size"] for one in told if one["kind"] == "video"}
+    written = {name: (out / name).read_bytes() for name in videos}
+    assert written == {
+        "conversation-0-video-0-4x2+0+0.h264": b"a1a2",
+        "conversation-0-video-1-2x2+0+0.h264": b"b1",
+        "conversation-0-video-2-4x2+0+0.h264": b"A1",
+        "conversation-0-video-3-2x2+0+0.h264": b"B1",
+    }
+    assert videos == {name: len(data) for name, data in written.items()}
+    assert "H.264 is not decoded" in told[0]["fields"]["why"]
+    assert app.main(["render", str(path), "-o", str(out)]) == app.INCONCLUSIVE
+    assert "video-0-4x2+0+0.h264: 4 bytes of H.264" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [

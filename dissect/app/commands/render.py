@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`firstbyte render CAPTURE -o DIR`: the screens of its VNC and SPICE sessions, rebuilt, as PNG files."""
+"""`firstbyte render CAPTURE -o DIR`: the screens of its VNC and SPICE sessions, rebuilt, as PNG files.
+
+What a VNC server sends as H.264 is not decoded: it is written as it is, for a player.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from dissect.stream.records import Violation
 from dissect.stream.text import safe
 
 if TYPE_CHECKING:
+    from dissect.rfb.encodings import Rectangle
     from dissect.rfb.pixels.screen import Renderer
     from dissect.spice.pixels.screen import Renderer as SpiceRenderer
 
@@ -44,7 +48,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.epilog = (
         "Without --every and --each-update: the last screen of each session. The cursor, where a server\n"
-        "sends it apart, is a picture of its own. Exit code 3: not all could be drawn.\n\n"
+        "sends it apart, is a picture of its own; H.264 is written to files for a player. Exit code 3: not\n"
+        "all could be drawn.\n\n"
         "example: firstbyte render pcaps/vncdotool--xtigervnc.pcapng -o screens"
     )
 
@@ -109,6 +114,54 @@ def _films(capture: Capture, args: Namespace) -> list[Film]:
     return films
 
 
+RESET_CONTEXT, RESET_ALL_CONTEXTS = 1, 2
+"""Flags of an Open H.264 rectangle. rfbproto.rst "Open H.264 Encoding"."""
+
+CONTEXTS = 64
+"""How many streams of H.264 may be open at once."""
+
+STREAMS = 1024
+"""How many files one conversation may have."""
+
+
+class Videos:
+    """The H.264 streams of one conversation, a file each.
+
+    There is one for each place on the screen, and another where the server begins it anew.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self.stem = stem
+        self.files: list[Path] = []
+        self.left_out = 0
+        """Bytes of streams beyond the `STREAMS` that are written."""
+        self._open: dict[tuple[int, int, int, int], Path] = {}
+
+    def take(self, rect: Rectangle, flags: int, data: bytes) -> None:
+        """The frames of one rectangle."""
+        place = rect.x, rect.y, rect.width, rect.height
+        if flags & RESET_ALL_CONTEXTS:
+            self._open.clear()
+        elif flags & RESET_CONTEXT:
+            self._open.pop(place, None)
+        if not data:
+            return
+        path = self._open.pop(place, None)
+        if path is None and len(self.files) == STREAMS:
+            self.left_out += len(data)
+            return
+        if path is None:
+            where = f"{rect.width}x{rect.height}+{rect.x}+{rect.y}"
+            path = self.stem.with_name(f"{self.stem.name}-{len(self.files)}-{where}.h264")
+            path.write_bytes(b"")
+            self.files.append(path)
+        self._open[place] = path  # the last to be used is the last to be forgotten
+        if len(self._open) > CONTEXTS:
+            del self._open[next(iter(self._open))]
+        with path.open("ab") as file:
+            file.write(data)
+
+
 class Film:
     """The pictures of one conversation, written as they come."""
 
@@ -123,6 +176,7 @@ class Film:
         self._next_ns = None if args.every is None else conversation.start_ns + args.every
         self._drawn = 0
         self._problems = 0
+        self._videos = Videos(args.output / f"conversation-{conversation.index}-video")
 
     @property
     def renderer(self) -> Renderer | SpiceRenderer:
@@ -136,6 +190,7 @@ class Film:
                 from dissect.rfb.pixels.screen import Renderer
 
                 self._renderer = Renderer()
+                self._renderer.video = self._videos.take
         return self._renderer
 
     @property
@@ -170,8 +225,27 @@ class Film:
         renderer = self.renderer
         if isinstance(renderer, Renderer) and renderer.cursor is not None:
             self._put("-cursor", renderer.cursor_png(), renderer.cursor.image.shape, self._last_ns)
+        for path in self._videos.files:
+            self._say_video(path)
+        if self._videos.left_out:
+            why = f"{self._videos.left_out:,} bytes of H.264 are in more than {STREAMS} streams, and left out"
+            terminal.complain(why, source=self._args.capture)
         if self._problems > TOLD and not self._args.json:
             print(f"  and {self._problems - TOLD} more")
+
+    def _say_video(self, path: Path) -> None:
+        size = path.stat().st_size
+        if self._args.json:
+            shown = {
+                "capture": self._args.capture,
+                "conversation": self.conversation.index,
+                "kind": "video",
+                "file": str(path),
+                "size": size,
+            }
+            print(json.dumps(shown))
+        else:
+            print(f"{terminal.link(str(path))}: {size:,} bytes of H.264")
 
     def _write(self, what: str, time_ns: int) -> None:
         self._drawn = self.renderer.updates

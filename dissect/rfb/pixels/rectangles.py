@@ -32,7 +32,7 @@ UNDRAWN = {
     10: "its compression (Ultra2) is not undone",
     18: "its compression (XZ) is not undone",
     19: "its compression (XZ) is not undone",
-    50: "H.264 is framed and handed on, not decoded",
+    50: "H.264 is not decoded (but handed on: `Renderer.video`)",
     **dict.fromkeys(range(25, 30), "its compression (Zstandard) is not undone"),
     **dict.fromkeys(
         (encodings.CACHE + number for number in (0, 2, 3, 4, 7, 8, 9)),
@@ -110,8 +110,8 @@ class Cursor:
 class Painting:
     """One rectangle while it is walked. Its `see` goes to the walker; the outcome is in one attribute.
 
-    `values` (pixel values), `image` (colours: JPEG, PNG), `source` (CopyRect), `cursor`, `name`; `failed`:
-    why there is none of them, `Wrong` where that is the sender's fault.
+    `values` (pixel values), `image` (colours: JPEG, PNG), `source` (CopyRect), `cursor`, `name`, `video`
+    (flags and data of Open H.264); `failed`: why nothing is drawn, `Wrong` where that is the sender's fault.
     """
 
     def __init__(
@@ -134,6 +134,7 @@ class Painting:
         self.source: tuple[int, int] | None = None
         self.cursor: Cursor | None = None
         self.name: bytes | None = None
+        self.video: tuple[int, bytes] | None = None
         self.failed: NotRead | Wrong | None = None
         self._alpha = False
         self._background: int | None = None
@@ -156,6 +157,9 @@ class Painting:
                 self.streams.abandon(("Tight", numbers[0]), numbers[1])
             elif what == "reset":
                 self._reset(*numbers)
+            elif what == "h264":
+                start, length, flags = numbers
+                self.video = flags, self.buffer[start : start + length]
             return
         try:
             _SEEN[what](self, *numbers)

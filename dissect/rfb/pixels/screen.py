@@ -7,7 +7,7 @@ made up: what could not be drawn is returned as a problem, and `Renderer.whole` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ class Renderer:
         """FramebufferUpdates taken."""
         self.whole = True
         """Whether all that came was drawn."""
+        self.video: Callable[[Rectangle, int, bytes], None] | None = None
+        """Is told of each rectangle of Open H.264: where it is, its flags, and its frames."""
         self._streams = Streams()
         self._map: Rgb = np.zeros((1 << 16, 3), np.uint8)
         self._indices: npt.NDArray[np.int32] | None = None
@@ -143,6 +145,8 @@ class Renderer:
     def _put(self, message: Message, painting: Painting, start: int) -> Iterator[Violation]:
         """Put a decoded rectangle on the screen."""
         rect = painting.rect
+        if painting.video is not None and self.video is not None:
+            self.video(rect, *painting.video)
         if painting.failed is not None:
             cause = painting.failed
             name = messages.ENCODING_NAMES.get(rect.encoding, str(rect.encoding))
