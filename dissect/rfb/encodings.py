@@ -585,6 +585,7 @@ def _solid(walk: Walk, rect: Rectangle, form: Format) -> Step:
 RAW, COPY_RECT, ZLIB, TIGHT, ZRLE, ULTRA, TRLE, ZYWRLE = 0, 1, 6, 7, 16, 9, 15, 17
 ZLIBHEX = 8
 ZSTDHEX = 27
+JPEG = 21
 TIGHT_PNG = -260
 DESKTOP_SIZE = -223
 LAST_RECT = -224
@@ -618,7 +619,7 @@ WALKERS: Mapping[int, Walker] = {
     ZYWRLE: _sized,
     18: _sized,
     19: _sized,
-    21: _jpeg,
+    JPEG: _jpeg,
     25: _sized,
     26: _tight,
     ZSTDHEX: _hextile,

@@ -28,6 +28,9 @@ PIXELS_LIMIT = 1 << 26
 OVERDRAW = 64
 """How many times its own area the subrectangles of one RRE rectangle may cover."""
 
+QUANTIZATION, HUFFMAN, START_OF_SCAN, END_OF_IMAGE = 0xDB, 0xC4, 0xDA, 0xD9
+"""Markers of a JPEG image."""
+
 UNDRAWN = {
     10: "its compression (Ultra2) is not undone",
     18: "its compression (XZ) is not undone",
@@ -47,9 +50,10 @@ _STREAMS: Mapping[int, str] = {encodings.ZLIB: "zlib", encodings.ZRLE: "ZRLE", e
 
 
 class Streams:
-    """The zlib streams of a connection, which live as long as it does."""
+    """What lives as long as a connection does: its zlib streams, and the tables of its JPEG images."""
 
     def __init__(self) -> None:
+        self._tables: dict[int, bytes] = {}
         self._streams: dict[Hashable, Any] = {}
         self._lost: dict[Hashable, str] = {}
         self._all_lost: str | None = None
@@ -57,6 +61,7 @@ class Streams:
     def lose(self, why: str) -> None:
         """Bytes were lost that any stream may have needed: none can be read before it is reset."""
         self._all_lost = why
+        self._tables.clear()
         self._streams.clear()
         self._lost.clear()
 
@@ -84,6 +89,28 @@ class Streams:
                 f"zlib stream {_named(key)} inflates to more than the {most} bytes there is room for", at
             )
         return out
+
+    def with_tables(self, image: bytes) -> bytes:
+        """A JPEG image with its tables: those it has not are those of the image before.
+
+        rfbproto.rst "JPEG Encoding"; the segments are those of ISO/IEC 10918-1, Annex B.
+        """
+        own = {QUANTIZATION: b"", HUFFMAN: b""}
+        at = 2
+        while at + 4 <= len(image) and image[at + 1] not in (START_OF_SCAN, END_OF_IMAGE):
+            marker = image[at + 1]
+            if marker == 0xFF or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:
+                at += 1 if marker == 0xFF else 2
+                continue
+            end = at + 2 + int.from_bytes(image[at + 2 : at + 4], "big")
+            if marker in own:
+                own[marker] += image[at:end]
+            at = end
+        before = b"".join(self._tables.get(marker, b"") for marker, tables in own.items() if not tables)
+        if not before and not all(own.values()) and self._all_lost is not None:
+            raise NotRead("it uses the tables of an image before, which were lost")
+        self._tables.update({marker: tables for marker, tables in own.items() if tables})
+        return image[:2] + before + image[2:]
 
     def abandon(self, key: Hashable, at: int) -> None:
         """`data` at `at` is not inflated, so what follows it in the stream cannot be."""
@@ -385,6 +412,8 @@ class Painting:
         from PIL import Image
 
         data = self.buffer[start : start + length]
+        if self.rect.encoding == encodings.JPEG:
+            data = self.streams.with_tables(data)
         wanted = self.rect.width, self.rect.height
         try:
             with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:

@@ -274,6 +274,38 @@ def test_pictures_within_rectangles(kind: str, encoding: int, control: int) -> N
     assert np.abs(show.renderer.screen[:8, :16].astype(int) - [10, 200, 30]).max() <= 2
 
 
+def test_a_jpeg_without_tables_uses_those_before() -> None:
+    """The JPEG encoding, of a model peer: none of the servers here sends it."""
+
+    def image(colour: tuple[int, int, int]) -> bytes:
+        out = io.BytesIO()
+        Image.new("RGB", (16, 16), colour).save(out, "JPEG")
+        return out.getvalue()
+
+    def without(data: bytes, *markers: int) -> bytes:
+        kept, at = data[:2], 2
+        while data[at + 1] != 0xDA:
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            kept += b"" if data[at + 1] in markers else data[at:end]
+            at = end
+        return kept + data[at:]
+
+    colours = (200, 30, 40), (20, 130, 240), (90, 90, 10)
+    first, second, third = map(image, colours)
+    show = Show()
+    show.it.client(b"\2\0" + u16(1) + u32(21))
+    (told,) = show.update(rect(16, 16, 21, without(first, 0xDB, 0xC4)))
+    assert "the picture cannot be decoded" in told
+    for data, colour in ((first, 0), (without(second, 0xDB, 0xC4), 1), (without(third, 0xC4), 2)):
+        assert show.update(rect(16, 16, 21, data)) == []
+        assert show.renderer.screen is not None
+        assert np.abs(show.renderer.screen[3, 3].astype(int) - colours[colour]).max() <= 2
+    show.it.lose(Side.SERVER, 30)
+    show._draw()
+    (told, *_) = show.update(rect(16, 16, 21, without(second, 0xDB, 0xC4)), rect(1, 1, 0, bytes(4)))
+    assert "tables of an image before, which were lost" in told
+
+
 def test_a_colour_map_that_changes() -> None:
     show = Show(bytes([8, 8, 0, 0]) + bytes(12))
     show.it.server(b"\1\0" + u16(2) + u16(2) + bytes([1, 0, 2, 0, 3, 0]) + bytes([9, 9, 9, 9, 9, 9]))
