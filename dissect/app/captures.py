@@ -394,7 +394,8 @@ class Captures:
         if self._swift(names):
             return readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
         # What grows has no size yet, as standard input has none.
-        return readers.plain_reader(["-"] if self._follow else names, self._share)
+        all_whole = self._only is None and (self._records or self._watch is not None)
+        return readers.plain_reader(["-"] if self._follow else names, self._share, all_whole=all_whole)
 
     def _note(self, conversation: Conversation, name: str) -> None:
         """A conversation that began in this capture was told of for the first time."""

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from dissect.capture.conversations import Conversations, Event
 from dissect.capture.files import Capture, Frame
 from dissect.capture.link import Decoder
+from dissect.capture.runs import Runs
+
+READ_AHEAD = 1 << 19
+"""Bytes that are read from a file at once."""
 
 
 class Plain:
@@ -18,6 +22,7 @@ class Plain:
         self.began: list[int] = []
         """As in `Bulk`: it is for shares, which this has not."""
         self._decode = Decoder()
+        self._runs = Runs(conversations)
 
     @property
     def count(self) -> int:
@@ -33,6 +38,7 @@ class Plain:
         more: bool = False,
     ) -> Iterator[Event]:
         """All events of a capture but those of its end; the arguments are those of `Bulk.read`."""
+        capture.read_ahead(READ_AHEAD)
         for number, frame in enumerate(capture):
             if tick is not None and not number & 1023:
                 tick()
@@ -41,6 +47,10 @@ class Plain:
             segment = self._decode(frame, capture.skipped)
             if segment is not None:
                 yield from self.conversations.push(segment)
+                if segment.payload and keep is None:
+                    stretch = self._runs.follow(capture, frame, segment)
+                    if stretch is not None:
+                        yield stretch
 
     def finish(self, capture: Capture, end_ns: int | None = None) -> Iterator[Event]:
         """End everything that is still open; `capture` was the last one."""

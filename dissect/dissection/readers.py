@@ -26,7 +26,7 @@ Reader: TypeAlias = "Bulk | Plain"
 SMALL = 1 << 20
 """Bytes of captures below which numpy is not worth its import."""
 
-LARGE = 64 << 20
+LARGE = 256 << 20
 """Bytes of captures from which on several processes are worth their start."""
 
 SWIFT = 384 << 20
@@ -81,9 +81,13 @@ def compile_once(names: Sequence[str], compiling: Callable[[], None]) -> None:
             swift.prepare()
 
 
-def plain_reader(names: Sequence[str], share: tuple[int, int] = (0, 1)) -> Reader:
-    """The reader whatever is wanted of the captures: packet by packet, or with numpy. share: see `Bulk`."""
-    if share[1] == 1 and 0 < size_of(names) < SMALL:
+def plain_reader(names: Sequence[str], share: tuple[int, int] = (0, 1), *, all_whole: bool = False) -> Reader:
+    """The reader whatever is wanted of the captures: packet by packet, or with numpy. share: see `Bulk`.
+
+    all_whole: all conversations are wanted to their ends. Then numpy has nothing to pass over, and what it
+    saves on runs of segments `Plain` saves too, without its import.
+    """
+    if share[1] == 1 and (all_whole or 0 < size_of(names) < SMALL):
         from dissect.capture.plain import Plain
 
         return Plain(Conversations())

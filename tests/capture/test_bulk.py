@@ -30,6 +30,7 @@ from dissect.capture.bulk import Bulk
 from dissect.capture.conversations import Conversations, Stretch
 from dissect.capture.files import Capture
 from dissect.capture.link import Segment
+from dissect.capture.plain import Plain
 from dissect.dissection.reading import dissect
 from dissect.stream import Side
 from tests.capture import build
@@ -93,26 +94,29 @@ def rows(events: Iterator[Event]) -> Iterator[Row]:
             yield type(one).__name__, one.conversation.index, *facts
 
 
-def taken_together(data: bytes) -> int:
+def taken_together(data: bytes, way: type[Bulk | Plain] = Bulk) -> int:
     """Where nobody puts anything aside, events and records are those of one packet at a time; how many were
-    taken together.
+    taken together. way: how they are taken.
     """
     together = 0
 
     def quick(watched: list[Conversation]) -> Iterator[Event]:
         nonlocal together
         capture = open_capture(io.BytesIO(data), "x")
-        bulk = Bulk(Conversations())
-        for event in bulk.read(capture):
+        reader = way(Conversations())
+        for event in reader.read(capture):
             together += len(event.pieces) if isinstance(event, Stretch) else 0
             watched += [event.conversation] if isinstance(event, Opened) else []
             yield event
-        yield from bulk.finish(capture, capture.end_ns)
+        yield from reader.finish(capture, capture.end_ns)
+        facts.append((capture.frames, capture.offset, capture.first_ns, capture.end_ns, capture.skipped))
 
     watched: list[Conversation] = []
+    facts: list[tuple[object, ...]] = []
     with open_capture(io.BytesIO(data), "x") as capture:
         slow = list(read(capture))
     assert list(rows(quick(watched))) == list(rows(iter(slow)))
+    assert facts == [(capture.frames, capture.offset, capture.first_ns, capture.end_ns, capture.skipped)]
     plain = [event.conversation for event in slow if isinstance(event, Opened)]
     assert [one.packets for one in watched] == [one.packets for one in plain]
     assert [one.last_ns for one in watched] == [one.last_ns for one in plain]

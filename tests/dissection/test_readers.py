@@ -41,6 +41,9 @@ def test_readers_by_size(size: int, kind: type, tmp_path: Path) -> None:
     assert type(readers.plain_reader([name])) is kind
     assert type(readers.plain_reader([name], (0, 2))) is Bulk
     assert type(readers.plain_reader(["-"])) is Bulk
+    assert type(readers.plain_reader([name], all_whole=True)) is Plain
+    assert type(readers.plain_reader(["-"], all_whole=True)) is Plain
+    assert type(readers.plain_reader([name], (0, 2), all_whole=True)) is Bulk
 
 
 def test_the_kernels_are_for_large_captures(tmp_path: Path) -> None:
