@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -37,6 +38,9 @@ from dissect.stream.records import Record
 
 if TYPE_CHECKING:
     from dissect.dissection.readers import Reader
+
+_FIRST = (Opened, Summed)
+"""The first event of a conversation; their union would be made anew for each event."""
 
 Keep = Callable[[Frame], bool]
 
@@ -348,7 +352,7 @@ class Captures:
             with capture:
                 more = name is not names[-1]
                 for event in bulk.read(capture, keep=self._keep, tick=tick, more=more):
-                    if isinstance(event, Opened | Summed):
+                    if isinstance(event, _FIRST):
                         self._note(event.conversation, name)
                     yield event
                 tick()
@@ -357,7 +361,7 @@ class Captures:
                 end_ns = capture.end_ns if end_ns is None else max(end_ns, capture.end_ns)
             if name is names[-1] or self.interrupted:
                 for event in bulk.finish(capture, end_ns):
-                    if isinstance(event, Opened | Summed):
+                    if isinstance(event, _FIRST):
                         self._note(event.conversation, name)
                     yield event
                 last = None
@@ -392,7 +396,9 @@ class Captures:
     def _reader(self, names: Sequence[str]) -> Reader:
         """What reads these captures best."""
         if self._swift(names):
-            return readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
+            reader = readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
+            gc.freeze()  # what numba has made stays, and need not be looked through again
+            return reader
         # What grows has no size yet, as standard input has none.
         all_whole = self._only is None and (self._records or self._watch is not None)
         return readers.plain_reader(["-"] if self._follow else names, self._share, all_whole=all_whole)

@@ -62,20 +62,26 @@ def compiled(function: Function) -> Function:
 # states
 FREE, YOUNG, ASLEEP, AWAKE, OVER, CUT = 0, 1, 2, 3, 4, 5
 
-# columns of `slots`; pairs are of the lower and the higher address
-STATE, KEY_PORTS, KEY_NETWORK, HASH = 0, 1, 2, 3
-KEY_WORDS = 4  # eight: two for IPv4
-NEXT, LAST, PACKETS = 12, 14, 15  # NEXT is a pair
-SPOKE, BEFORE, BEFORE_NS, PASSED, PASSED_NS, ACKED = 16, 18, 20, 22, 24, 26  # pairs
-CLIENT, STAGE, ORDINAL, FRAME, START, ESTABLISHED, FIRST = 28, 29, 30, 31, 32, 33, 34
-ISN, FIRST_NS, SENT, SENT_BY, DATA_NS, FIN_NS, HEAD_AT, HEAD_SIZE = 35, 37, 39, 41, 43, 45, 47, 49  # pairs
-FIN_AT, FIN_FRAME, HEADS, UNTIL, SLOT = 51, 52, 53, 54, 55
-RESET_NS = 56  # a pair, at most one of which is set
-RESET_AT, RESET_FRAME = 58, 59
+# columns of `slots`; pairs are of the lower and the higher address. What every packet needs comes first, so
+# that it lies in few lines of the processor's cache.
+STATE, KEY_PORTS, KEY_NETWORK, LAST = 0, 1, 2, 3
+NEXT = 4  # a pair
+KEY_WORDS = 6  # eight: two for IPv4
+PACKETS, STAGE = 14, 15
+FIN_NS, FIRST_NS, SENT, DATA_NS = 16, 18, 20, 22  # pairs
+PASSED, PASSED_NS, BEFORE, BEFORE_NS, ACKED, SPOKE = 24, 26, 28, 30, 32, 34  # pairs
+HASH, SLOT, CLIENT, ORDINAL, FRAME, START, ESTABLISHED, FIRST, HEADS, UNTIL = range(36, 46)
+ISN, SENT_BY, HEAD_AT, HEAD_SIZE = 46, 48, 50, 52  # pairs
+RESET_NS = 54  # a pair, at most one of which is set
+FIN_AT, FIN_FRAME, RESET_AT, RESET_FRAME = 56, 57, 58, 59
 EARLIER, LATER = 60, 61  # the queue of those that are CUT: neighbours, as slot + 1
 PLACES = 62  # where the records of the first packets lie in the file, and their numbers
 MOST_PLACES: Final = 16
-COLUMNS: Final = PLACES + 2 * MOST_PLACES
+COLUMNS: Final = 96
+assert PLACES + 2 * MOST_PLACES <= COLUMNS
+assert COLUMNS % 8 == 0  # whole lines of the cache
+KEY: Final = (KEY_PORTS, KEY_NETWORK, *range(KEY_WORDS, KEY_WORDS + 8), HASH, SLOT)
+"""The columns that stay while a slot is taken."""
 
 # `state`: what `step` is told and tells
 (

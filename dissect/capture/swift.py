@@ -8,7 +8,7 @@ way wakes it: its first packets are read again from the file, what passed is tol
 on it goes the ordinary way (`bulk` and `conversations`), packet by packet. So the answers are those of the
 ordinary way; the tests hold that.
 
-Memory: 700 bytes for each conversation that lives or ended in the last minute of capture time, in arrays that
+Memory: 800 bytes for each conversation that lives or ended in the last minute of capture time, in arrays that
 grow in steps, and what `conversations` keeps for those that are awake.
 """
 
@@ -41,6 +41,7 @@ from dissect.capture.conversations import (
 )
 from dissect.capture.files import Again, Capture, Frame
 from dissect.capture.link import RST, SYN, Segment, decode, endpoint
+from dissect.capture.reassembly import Counters
 from dissect.stream import Side
 
 if TYPE_CHECKING:
@@ -60,10 +61,12 @@ SLOTS: Final = 4096
 """Conversations that there is room for at first."""
 
 SLOTS_MOST: Final = 1 << 20
-"""Conversations that there is ever room for (700 MB); with one more, those silent longest are given up."""
+"""Conversations that there is ever room for (800 MB); with one more, those silent longest are given up."""
 
 TEXTS: Final = 1 << 14
 """Addresses whose texts are remembered."""
+
+_KEY: Final = np.array(k.KEY)
 
 _COMMON: Final = np.array(
     (
@@ -321,10 +324,11 @@ class Swift(Bulk):
             self._due(times, place + 1, count, events)
         if last_ns != k.NEVER:
             conversations.passed(last_ns)
-        todos = len(todo)
-        if 8 * todos > count:
+        # Short steps let conversations fall asleep soon, where there are many of them to be looked at.
+        looked_at = len(todo) - len(ended)
+        if 24 * looked_at > count:
             self._most = max(self._most // 2, LEAST)
-        elif 24 * todos < count:
+        elif 96 * looked_at < count:
             self._most = min(self._most * 2, MOST)
 
     def _due(self, times: Numbers, start: int, stop: int, events: list[Event]) -> None:
@@ -503,7 +507,7 @@ class Swift(Bulk):
             else:
                 both = (text_of(words[0]) + lower, text_of(words[1]) + higher)
             client = both[opener]
-            closed = told[_CLOSED] != 0 or answered[_CLOSED] != 0
+            closed = told[_CLOSED] or answered[_CLOSED]
             reset = told[_RESET] or answered[_RESET]
             by: EndedBy = "reset" if reset else ended_by
             end = reset or now
@@ -519,12 +523,15 @@ class Swift(Bulk):
                 last,
                 start,
                 established or None,
-                heads + packets + closed + (reset != 0),
-                end_ns=end,
-                ended_by=by,
-                aside=True,
-                network=network,
-                end_due_ns=reset + k.LINGER if reset else None,
+                heads + packets + (closed != 0) + (reset != 0),
+                Counters(),
+                0,
+                end,
+                by,
+                True,
+                network,
+                None,
+                reset + k.LINGER if reset else None,
             )
             yield Summed(
                 conversation,
@@ -559,14 +566,15 @@ class Swift(Bulk):
             if slot < 0:
                 continue
             row = self._slots[slot]
-            row[k.NEXT :] = 0
+            kept = row[_KEY]
+            row[:] = 0
+            row[_KEY] = kept
             client = _client_of(connection)
             for half, side in ((connection.client, client), (connection.server, 1 - client)):
                 assert half.stream is not None
                 row[k.NEXT + side] = half.stream.next_seq
                 row[k.SPOKE + side] = half.stream.position > 0
             row[k.LAST] = connection.conversation.last_ns
-            row[k.SLOT] = slot
             row[k.STATE] = k.ASLEEP
             connection.slot = slot
             self._asleep[slot] = connection

@@ -74,6 +74,8 @@ def recognise_http(data: bytes) -> Recognition:
     head, end, _ = data.partition(b"\r\n\r\n")
     if not end and len(data) < ENOUGH:
         return NotYet(1)
+    if b"websocket" not in head.lower():
+        return answer
     lines = head.split(b"\r\n")
     upgrade = any(
         key.strip().lower() == b"upgrade" and b"websocket" in value.lower()
