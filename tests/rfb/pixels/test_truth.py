@@ -91,6 +91,57 @@ def test_the_screen_is_the_screenshot(server: Server, encoding: int) -> None:
             assert viewer.renderer.whole
 
 
+OTHER_FORMATS = {
+    "big-endian": (32, m.PixelFormat(big_endian_flag=1)),
+    "blue first": (32, m.PixelFormat(red_shift=0, blue_shift=16)),
+    "high": (32, m.PixelFormat(red_shift=24, green_shift=16, blue_shift=8)),
+    "high, big-endian": (32, m.PixelFormat(red_shift=24, green_shift=16, blue_shift=8, big_endian_flag=1)),
+    "16 bits, big-endian": (16, m.PixelFormat(**{**FORMATS[16].fields, "big_endian_flag": 1})),
+}
+
+
+@pytest.mark.peer("xtigervnc")
+def test_the_order_of_bytes_and_colours_changes_nothing() -> None:
+    """In each encoding of Xtigervnc, one viewer after another."""
+    server = SERVERS[0]
+    with Lab() as lab:
+        running = lab.start(server.peer)
+        assert running.port is not None
+        for encoding in server.encodings:
+            with opened(lab, running) as (x, viewer):
+                viewer.want([encoding, CURSOR])
+                for number, (bits, form) in enumerate(OTHER_FORMATS.values()):
+                    viewer.send(m.SetPixelFormat(pixel_format=form))
+                    x.draw(pictures(x.width, x.height)[number])
+                    viewer.shows(partial(reduced, x.screenshot(), bits, server.half), incremental=False)
+                assert viewer.encodings[encoding]
+                assert not viewer.violations()
+                assert viewer.renderer.whole
+
+
+@pytest.mark.peer("xtigervnc")
+def test_a_map_of_256_colours_is_the_same_screen_in_every_encoding() -> None:
+    """The server's map has no more colours than it has: no pixel is farther off than 43 of 255 levels."""
+    form = m.PixelFormat(bits_per_pixel=8, depth=8, true_colour_flag=0)
+    screens = []
+    with Lab() as lab:
+        running = lab.start("xtigervnc")
+        for encoding in SERVERS[0].encodings:
+            with opened(lab, running) as (x, viewer):
+                viewer.want([encoding])
+                viewer.send(m.SetPixelFormat(pixel_format=form))
+                x.draw(pictures(x.width, x.height)[1])
+                wanted = x.screenshot().astype(int)
+                viewer.ask(incremental=False)
+                viewer._until(lambda v=viewer, e=encoding: v.encodings[e] > 0)  # type: ignore[misc]
+                assert viewer.renderer.whole
+                assert viewer.renderer.screen is not None
+                assert [one for one in viewer.records if one.name == "SetColourMapEntries"]
+                assert np.abs(viewer.renderer.screen - wanted).max() <= 43
+                screens.append(viewer.renderer.screen)
+    assert all(np.array_equal(screen, screens[0]) for screen in screens)
+
+
 class Monitor:
     """QEMU's monitor: run the machine, stop it, take a screenshot."""
 
