@@ -190,7 +190,8 @@ class Dissector:
         """Who the RFB client is in a session that was joined in its midst, and what is known of it."""
         self._try_at = 0
         self._hopeless = dict.fromkeys(SIDES, False)
-        self._past_version: Side | None = None
+        self._past_version: dict[Side, int] = {}
+        """When each side's first byte behind its ProtocolVersion passed, captured or not."""
         self._latest_ns = 0
         self._streams: dict[Side, Stream] | None = None
 
@@ -232,6 +233,8 @@ class Dissector:
                 facts = self._facts_of(event.side)
                 facts.lost_start = facts.lost_start or not facts.sent
                 facts.sent += event.size
+                if facts.sent > VERSION_SIZE:
+                    self._past_version.setdefault(event.side, event.time_ns)
                 self._mark(facts, event.time_ns)
                 return self._drive(event)
             case Passed():
@@ -313,8 +316,8 @@ class Dissector:
             return self._seen(records) if records else records
         head = self._heads[side]
         head += event.data[: ENOUGH - len(head)]
-        if facts.sent > VERSION_SIZE and self._past_version is None:
-            self._past_version = side
+        if facts.sent > VERSION_SIZE:
+            self._past_version.setdefault(side, event.time_ns)
         if isinstance(self._answers[side], NotYet):
             lost = facts.lost_start
             self._answers[side] = No("its first bytes were lost") if lost else recognise(bytes(head))
@@ -408,7 +411,20 @@ class Dissector:
         both_rfb = all(
             isinstance(answer, Yes) and answer.protocol == "rfb" for answer in self._answers.values()
         )
-        return not both_rfb or self._past_version is not None
+        return not both_rfb or self._went_on(ended=False) is not None
+
+    def _went_on(self, *, ended: bool) -> Side | None:
+        """Who had more to say behind its ProtocolVersion first; None where that is not certain yet.
+
+        That one is the client only where the server is known to have been behind: what it said before may
+        have been lost. And one byte of the server may be a choice, of what the client offered and was lost.
+        """
+        client, server = (self._past_version.get(side) for side in (Side.CLIENT, Side.SERVER))
+        if client is not None and server is not None:
+            return Side.CLIENT if client < server else Side.SERVER
+        if server is not None:
+            return Side.SERVER if ended or self.facts[Side.SERVER].sent > VERSION_SIZE + 1 else None
+        return Side.CLIENT if ended and client is not None else None
 
     def _end(self, event: Ended) -> list[Record]:
         self.end_ns, self.open = event.time_ns, event.open
@@ -463,7 +479,7 @@ class Dissector:
         if spoke == {"rfb"}:
             # Only the RFB server has more to say after its version before it is answered. Who spoke first
             # proves nothing: a VNC client may send its version early.
-            server = self._past_version or (self.first_speaker if self._guessed else Side.SERVER)
+            server = self._went_on(ended=True) or (self.first_speaker if self._guessed else Side.SERVER)
             if server is Side.CLIENT:
                 if self._guessed:
                     self._turn("the side that went on after its ProtocolVersion is the server")
@@ -500,7 +516,10 @@ class Dissector:
 
     def _choose(self) -> dict[Side, Stream]:
         spoke = {side: facts.spoke for side, facts in self.facts.items()}
-        if set(spoke.values()) == {"rfb"}:
+        # Where the first bytes of one side were lost, it may have spoken RFB too, of a version that is not
+        # known: what its peer answered is read as behind a gap, not as answers to something else.
+        certain = {name for side, name in spoke.items() if name != "other" or not self.facts[side].lost_start}
+        if certain == {"rfb"}:
             self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
             return dict.fromkeys(SIDES, both)
