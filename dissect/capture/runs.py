@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from dissect.capture.conversations import Conversations, Stretch
@@ -38,6 +39,7 @@ _HALF: Final = 0x7FFFFFFF
 _MORE_OR_OFFSET: Final = 0x3FFF
 _TCP: Final = 6
 _PLAIN: Final = {ACK, ACK | PSH}
+_PLAIN_FLAGS: Final = bytes(_PLAIN)
 
 _BLOCK: Final = struct.Struct("<6I")
 # Of IP: version, length, flags and offset (of IPv4), protocol, addresses; of TCP: ports as one number, ...
@@ -103,17 +105,20 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     kind = frame.data[kind_at : kind_at + kind_size]
     ack, first_seq = segment.ack, (segment.seq + len(segment.payload)) & _MASK
 
-    buffer = layout.buffer
+    buffer, at = layout.buffer, layout.position
     view = memoryview(buffer)
     parts: list[memoryview] = []
     ends: list[int] = []
     times: list[int] = []
     total, next_seq = 0, first_seq
-    taken = position = 0
+    records = taken = position = before = 0
     walk = _blocks if layout.form == 2 else _records
-    for number, (start, captured, time_ns, after) in enumerate(walk(layout, frame.linktype), 1):
+    walking = walk(layout, frame.linktype, at)
+    while total < MOST_BYTES:
+        start, captured, time_ns, after = next(walking, (0, 0, 0, 0))
         if captured < least or buffer[start + kind_at : start + kind_at + kind_size] != kind:
             break
+        records += 1
         start += size
         head = unpack(buffer, start)
         addresses, from_to, seq, acked, offset, flags = head[-6:]
@@ -131,22 +136,34 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
         if protocol != _TCP or offset < 0x50 or bytes_of < 0 or captured < size + length:
             break
         if bytes_of:
-            if (
-                from_to != ports
-                or addresses != forth
-                or seq != next_seq
-                or acked != ack
-                or flags not in _PLAIN
-            ):
+            if (from_to, seq, acked) != (ports, next_seq, ack) or addresses != forth or flags not in _PLAIN:
                 break
             parts.append(view[start + header : start + length])
             total += bytes_of
             ends.append(total)
             times.append(time_ns)
             next_seq = (seq + bytes_of) & _MASK
-            taken, position = number, after
-            if total >= MOST_BYTES:
-                break
+            taken, position = records, after
+            # After two records of one size there may be many of it.
+            if after - at == before:
+                alike = _alike(layout, at, before, start - at, ip, (kind_at, kind_size), seq, bytes_of)
+                if alike:
+                    count = len(alike)
+                    first = start + header + before
+                    parts += [
+                        view[one : one + bytes_of] for one in range(first, first + count * before, before)
+                    ]
+                    ends += range(total + bytes_of, total + count * bytes_of + 1, bytes_of)
+                    times += alike
+                    total += count * bytes_of
+                    next_seq = (next_seq + count * bytes_of) & _MASK
+                    records += count
+                    taken, position = records, after + count * before
+                    after = position
+                    walking = walk(layout, frame.linktype, position)
+                before = 0
+            else:
+                before = after - at
         # An empty one must be the other side's, and acknowledge no more than there was.
         elif (
             (from_to, seq, flags) != (ports_back, ack, ACK)
@@ -154,19 +171,85 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
             or (next_seq - acked) & _MASK > _HALF
         ):
             break
+        at = after
     if len(parts) < LEAST:
         return None
-    first = replace(segment, time_ns=times[0], seq=first_seq, payload=b"", frame=capture.frames + 1)
-    return _Found(b"".join(parts), Pieces(ends, times), first, taken, position)
+    leader = replace(segment, time_ns=times[0], seq=first_seq, payload=b"", frame=capture.frames + 1)
+    return _Found(b"".join(parts), Pieces(ends, times), leader, taken, position)
+
+
+def _alike(
+    layout: Layout, at: int, step: int, packet: int, ip: int, kind: tuple[int, int], seq: int, size: int
+) -> list[int]:
+    """The times of the records that follow one, are of its size, and differ from it only where they may.
+
+    at, step: where that one begins and how long it is. packet, ip: where in it the IP header begins, and how
+    long that is; kind: where in its link header the kind of packet is said. seq, size: of its segment. What
+    is compared is a column of all records at a time: a byte of each.
+    """
+    buffer = layout.buffer
+    begin, count = at + step, (len(buffer) - at) // step - 1
+    count = min(count, MOST_BYTES // size)
+    pcapng = layout.form == 2
+    for column in _columns(layout.header, pcapng, step, packet, ip, kind):
+        value = buffer[at + column : at + column + 1]
+        same = buffer[begin + column : begin + column + count * step : step]
+        if same.count(value) != count:
+            count -= len(same.lstrip(value))
+    numbers = packet + ip + 4
+    flags = buffer[begin + numbers + 9 : begin + numbers + 9 + count * step : step]
+    count -= len(flags.lstrip(_PLAIN_FLAGS))
+    expected = [(seq + number * size) & _MASK for number in range(1, count + 1)]
+    wanted = struct.pack(f">{count}I", *expected)
+    if _gathered(buffer, begin + numbers, 4, step, count) != wanted:
+        return []
+    words = struct.unpack(
+        f"{'<><'[layout.form]}{2 * count}I", _gathered(buffer, begin + (12 if pcapng else 0), 8, step, count)
+    )
+    high, low = words[::2], words[1::2]
+    if not pcapng:
+        return [
+            seconds * 1_000_000_000 + units * layout.scale for seconds, units in zip(high, low, strict=True)
+        ]
+    _, scale, offset_ns, high_limit, _ = layout.faces[int.from_bytes(buffer[at + 8 : at + 12], "little")]
+    if max(high, default=0) >= high_limit:
+        return []
+    return [(upper << 32 | lower) * scale + offset_ns for upper, lower in zip(high, low, strict=True)]
+
+
+@lru_cache(64)
+def _columns(
+    header: int, pcapng: bool, step: int, packet: int, ip: int, kind: tuple[int, int]
+) -> tuple[int, ...]:
+    """Which bytes of a record are alike in all that go on: not times, sequence numbers, sums and so on."""
+    record = [*range(12), *range(20, 28), *range(step - 4, step)] if pcapng else range(8, 16)
+    link = range(header + kind[0], header + kind[0] + kind[1])
+    places = (0, 2, 3, 6, 7, 9, *range(12, 20)) if ip == 20 else (0, 4, 5, 6, *range(8, 40))
+    tcp = packet + ip
+    # Ports, what is acknowledged, and the length of the header.
+    return (
+        *record,
+        *link,
+        *(packet + one for one in places),
+        *(tcp + one for one in (0, 1, 2, 3, *range(8, 13))),
+    )
+
+
+def _gathered(buffer: bytes, at: int, size: int, step: int, count: int) -> bytearray:
+    """The same `size` bytes of so many records, one after the other."""
+    found = bytearray(size * count)
+    for place in range(size):
+        found[place::size] = buffer[at + place : at + place + count * step : step]
+    return found
 
 
 _Records: TypeAlias = Iterator[tuple[int, int, int, int]]
 """Of each record where its frame begins in the buffer, how long that is, its time (ns), where it ends."""
 
 
-def _records(layout: Layout, linktype: int) -> _Records:
-    """The next records of a pcap file that lie whole in the buffer."""
-    buffer, at = layout.buffer, layout.position
+def _records(layout: Layout, linktype: int, at: int) -> _Records:
+    """The records of a pcap file from `at` on that lie whole in the buffer."""
+    buffer = layout.buffer
     header, limit, scale = layout.header, layout.limit, layout.scale
     unpack = struct.Struct("<>"[layout.form] + "3I").unpack_from
     while at + header <= len(buffer):
@@ -178,9 +261,9 @@ def _records(layout: Layout, linktype: int) -> _Records:
         yield start, captured, seconds * 1_000_000_000 + fraction * scale, at
 
 
-def _blocks(layout: Layout, linktype: int) -> _Records:
-    """The next packet blocks of a pcapng file, of interfaces of one link type."""
-    buffer, at, faces = layout.buffer, layout.position, layout.faces
+def _blocks(layout: Layout, linktype: int, at: int) -> _Records:
+    """The packet blocks of a pcapng file from `at` on, of interfaces of one link type."""
+    buffer, faces = layout.buffer, layout.faces
     unpack = _BLOCK.unpack_from
     known, scale, offset_ns, high_limit = -1, 0, 0, 0
     while at + _BLOCK.size + 8 <= len(buffer):

@@ -144,6 +144,33 @@ def test_pcapng_with_strange_blocks() -> None:
     assert taken_together(data[:-3], Plain) > 20
 
 
+@pytest.mark.parametrize("six", [False, True])
+@pytest.mark.parametrize("form", ["pcap", "turned", "pcapng"])
+def test_one_byte_of_one_of_many_alike_is_another(form: str, six: bool) -> None:
+    dice = random.Random(form)
+    host = Host(1, dice, six=six, port=5900)
+    host.opens()
+    host.send(Side.CLIENT, ACK, b"ask")
+    for number in range(40):
+        host.send(Side.SERVER, ACK | 8 * (number % 3 == 2), dice.randbytes(90))
+    clean = host.packets
+
+    def written(packets: list[tuple[int, bytes]]) -> bytearray:
+        if form != "pcapng":
+            return bytearray(build.pcap(packets, nano=True, order="><"[form == "pcap"], linktype=101))
+        blocks = [build.epb(time, packet) for time, packet in packets]
+        return bytearray(build.shb() + build.idb(linktype=101, resolution=9) + b"".join(blocks))
+
+    assert taken_together(bytes(written(clean)), Plain) > 35
+    size = len(written(clean[-1:])) - len(written([]))
+    for turn in range(60):
+        data = written(clean)
+        # The heads of record and packet, where nearly all matters.
+        at = len(data) - size * dice.randrange(1, 36) + dice.randrange(28 + 60 if turn % 6 else size)
+        data[at] ^= 1 << dice.randrange(8)
+        taken_together(bytes(data), Plain)
+
+
 def test_a_run_that_cannot_be_taken_is_not_looked_at_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "PAUSE", 5)
     looked: list[int] = []
