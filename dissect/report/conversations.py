@@ -20,7 +20,7 @@ from dissect.stream.records import Gap, Violation
 from dissect.stream.side import Side
 from dissect.stream.text import plural, safe
 from dissect.timing.rungs import Rungs
-from dissect.timing.wording import REACTIONS, legible
+from dissect.timing.wording import REACTIONS, disorder, legible
 
 VERDICTS: Final = ("wrong-protocol", "silent", "undecided", "agreed")
 """The words of a verdict, the worst first."""
@@ -167,12 +167,7 @@ def _details(
             items.append(tag("li", f"… and {len(comments) - LISTED:,} more"))
         parts += [tag("h4", "Comments in the capture"), tag("ul", *items)]
     said = [f"{plural(conversation.packets, 'packet')}; roles: {conversation.roles_because}"]
-    counted = (
-        (conversation.retransmitted, "segment sent again", "segments sent again"),
-        (conversation.late, "segment too late", "segments too late"),
-        (conversation.conflicting, "byte unlike its first copy", "bytes unlike their first copy"),
-    )
-    said += [plural(number, one, many) for number, one, many in counted if number]
+    said += disorder(conversation)
     if verdict.spice is not None:
         number = verdict.spice.session_id
         of = "" if number is None else f" of session {number:#010x}"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from unicodedata import bidirectional, category
 
+from dissect.capture import Conversation
 from dissect.dissection.recognise import TITLES
 from dissect.dissection.verdict import By, Detection
 from dissect.stream.records import NOT_DECODED, Message
@@ -224,3 +225,13 @@ def _generic(fields: Mapping[str, Any], most: int = 3) -> str:
 
 def _plain(name: str) -> str:
     return name.replace("_", " ")
+
+
+def disorder(conversation: Conversation) -> list[str]:
+    """What was odd about a conversation's segments, counted; nothing where nothing was."""
+    counted = (
+        (conversation.retransmitted, "segment sent again", "segments sent again"),
+        (conversation.late, "segment too late", "segments too late"),
+        (conversation.conflicting, "byte unlike its first copy", "bytes unlike their first copy"),
+    )
+    return [plural(number, one, many) for number, one, many in counted if number]

@@ -11,10 +11,11 @@ import pytest
 
 from dissect.app import main as app
 from dissect.app.commands.show import summary
-from dissect.capture import PcapngWriter, TcpScript, open_capture
+from dissect.capture import PcapngWriter, TcpScript, open_capture, synthesise
 from dissect.replay.credentials import spice_ticket
 from dissect.stream import Side
 from tests.app.captures import CURE, START, noted, write
+from tests.capture.build import pcap
 from tests.dissection.conversations import GREETING, MS, Step
 from tests.dissection.test_spice_links import MAIN, steps
 from tests.spice.examples import TICKET
@@ -211,6 +212,16 @@ def test_names_and_comments_are_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [{**one, "capture": ""} for one in records(capsys, path)] == [
         {**one, "capture": ""} for one in plain
     ]
+
+
+def test_what_was_odd_about_the_packets_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.pcap"
+    packet = ("127.0.0.1", 40_000, "127.0.0.1", 5900)
+    pieces = [synthesise(*packet, 1, 0, 2), synthesise(*packet, 2, 0, 16, b"RFB 003.008\n")]
+    pieces += [pieces[1], synthesise(*packet, 2, 0, 16, b"RFB 003.003\n")]
+    path.write_bytes(pcap([(START + number, one) for number, one in enumerate(pieces)], nano=True))
+    assert app.main(["show", str(path)]) == app.PASS
+    assert "  2 segments sent again, 1 byte unlike its first copy\n" in capsys.readouterr().out
 
 
 def test_interfaces_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

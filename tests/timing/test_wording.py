@@ -129,3 +129,15 @@ def test_long_and_nasty_text_stays_short_and_on_one_line() -> None:
 )
 def test_volumes(size: int, text: str) -> None:
     assert wording.volume(size) == text
+
+
+def test_odd_segments_are_counted() -> None:
+    conversation = run(SESSION).conversation
+    assert wording.disorder(conversation) == []
+    counters = conversation.counters
+    counters.retransmitted, counters.late, counters.conflicting_bytes = 1, 1000, 2
+    assert wording.disorder(conversation) == [
+        "1 segment sent again",
+        "1,000 segments too late",
+        "2 bytes unlike their first copy",
+    ]

@@ -25,7 +25,7 @@ from dissect.stream.batch import Around, Batch
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
-from dissect.timing.wording import detail
+from dissect.timing.wording import detail, disorder
 
 HIDDEN = {
     "message_type",
@@ -382,6 +382,8 @@ def _print(dissected: Dissected, args: Namespace, comments: Comments, *, first: 
     print(f"  {terminal.timestamp(verdict.start_ns)}")
     for line in terminal.wrap(safe(f"{verdict.verdict}: {verdict.reason}"), terminal.terminal_width() - 2):
         print(f"  {line}")
+    if odd := disorder(dissected.conversation):
+        print(terminal.paint(f"  {', '.join(odd)}", "dim"))
     table = Table(
         [
             Column("time", align="right"),
