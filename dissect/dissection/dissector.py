@@ -11,7 +11,7 @@ Bytes are held back until the sides are known (at most `HOLD` bytes); their time
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dissect.capture.conversations import (
     Bytes,
@@ -27,19 +27,19 @@ from dissect.capture.conversations import (
     Summed,
 )
 from dissect.dissection.opaque import OpaqueStream
-from dissect.dissection.patient import Patient
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise, recognise_foreign
 from dissect.dissection.spice_links import SpiceLink, known, link_of
-from dissect.rfb import messages as rfb_messages
-from dissect.rfb.seek import JOIN_CLIENT, Joined, hopeful, join
-from dissect.rfb.session import RfbSession
-from dissect.spice import link as spice_link
-from dissect.spice.session import SpiceSession
 from dissect.stream.arrivals import Pieces
 from dissect.stream.batch import Batch
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
 from dissect.stream.side import SIDES, Side
+
+if TYPE_CHECKING:  # imported by the first conversation that needs it: many captures hold one of the two
+    from dissect.dissection.patient import Patient
+    from dissect.rfb.seek import Joined
+    from dissect.rfb.session import RfbSession
+    from dissect.spice.session import SpiceSession
 
 JOIN_HOLD = 1 << 20
 """Bytes that are held back at most where a capture may begin in the midst of an RFB session."""
@@ -373,6 +373,8 @@ class Dissector:
         """Whether this may be RFB of which the beginning was not captured."""
         if not self.conversation.mid_stream or any(isinstance(one, Yes) for one in self._answers.values()):
             return False
+        from dissect.rfb.seek import JOIN_CLIENT, hopeful
+
         for side in SIDES:
             if not self._hopeless[side]:
                 data, _ = self._captured(side, JOIN_CLIENT)
@@ -383,6 +385,8 @@ class Dissector:
 
     def _join(self, *, ended: bool = False) -> bool:
         """Look whether both sides say that it is; see `seek.join`."""
+        from dissect.rfb.seek import join
+
         for side in SIDES:
             client, _ = self._captured(side, JOIN_HOLD)
             server, arrivals = self._captured(side.other, JOIN_HOLD)
@@ -520,13 +524,19 @@ class Dissector:
         # known: what its peer answered is read as behind a gap, not as answers to something else.
         certain = {name for side, name in spoke.items() if name != "other" or not self.facts[side].lost_start}
         if certain == {"rfb"}:
+            from dissect.rfb.session import RfbSession
+
             self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
             return dict.fromkeys(SIDES, both)
         if set(spoke.values()) == {"spice"}:
+            from dissect.spice.session import SpiceSession
+
             self.spice = SpiceSession()
             if not self._together:
                 return dict.fromkeys(SIDES, self.spice)
+            from dissect.dissection.patient import Patient
+
             self._patient = Patient(self.spice, self.batches)
             return dict.fromkeys(SIDES, self._patient)
         return {side: self._alone(side, spoke[side]) for side in SIDES}
@@ -536,8 +546,12 @@ class Dissector:
         """A reader for one side whose peer speaks something else, or nothing."""
         match protocol:
             case "rfb":
+                from dissect.rfb.session import RfbSession
+
                 return RfbSession(foreign_client=side is Side.SERVER)
             case "spice":
+                from dissect.spice.session import SpiceSession
+
                 return SpiceSession()
             case "other" | "nothing":
                 return OpaqueStream(side, protocol, "its protocol is not known here")
@@ -570,19 +584,19 @@ class Dissector:
     def _note(self, message: Message) -> None:
         """Remember an error reply, and tell a refusal of the address from it."""
         facts = self.facts[message.side]
-        match message.parts[-1].cls:
-            case spice_link.SpiceLinkReply if message["error"]:
+        match message.parts[-1].cls.__name__:
+            case "SpiceLinkReply" if message["error"]:
                 facts.error_ns = message.first_ns
                 facts.error = message.fields()["error_name"]
-            case rfb_messages.SecurityTypes if not message["number_of_security_types"]:
+            case "SecurityTypes" if not message["number_of_security_types"]:
                 facts.error_ns, facts.error = message.first_ns, "no security type"
-            case rfb_messages.SecurityType33 if not message["security_type"]:
+            case "SecurityType33" if not message["security_type"]:
                 facts.error_ns, facts.error = message.first_ns, "security type 0"
-            case rfb_messages.SecurityResult if message["status"]:
+            case "SecurityResult" if message["status"]:
                 facts.error = f"security result {message.fields()['status_name']}"
-            case spice_link.SpiceLinkResult if message["result"]:
+            case "SpiceLinkResult" if message["result"]:
                 facts.error = message.fields()["result_name"]
-            case rfb_messages.FailureReason:
+            case "FailureReason":
                 reason = message.fields()["reason"]
                 if any(known in reason.lower() for known in BLACKLIST_REASONS):
                     facts.blacklisted = reason

@@ -8,11 +8,15 @@ same; they are known later, and in batches.
 
 from __future__ import annotations
 
-from dissect.spice.session import SpiceSession
+from typing import TYPE_CHECKING
+
 from dissect.stream.arrivals import Pieces
 from dissect.stream.batch import Batch
 from dissect.stream.records import Record
 from dissect.stream.side import SIDES, Side
+
+if TYPE_CHECKING:
+    from dissect.spice.session import SpiceSession
 
 ENOUGH = 1 << 16
 """Bytes of a side that are read together; there may be more where they come so."""

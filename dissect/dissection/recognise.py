@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
-from dissect.rfb.session import recognise as recognise_rfb
-from dissect.spice.session import recognise as recognise_spice
+from dissect.spice.constants import MAGIC
 from dissect.stream.recognition import (
     AT_ONCE,
     BY_FIVE,
@@ -47,6 +46,12 @@ _METHODS = tuple(
     method + b" "
     for method in (b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"PATCH")
 )
+
+recognise_rfb = magic("rfb", b"RFB ")
+"""The first four bytes of either side's ProtocolVersion."""
+
+recognise_spice = magic("spice", MAGIC)
+"""The first four bytes of either side's SpiceLinkHeader."""
 
 recognise_ssh = magic("ssh", b"SSH-")
 _recognise_http = magic("http", *_METHODS, b"HTTP/1.")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dissect.spice import constants
-from dissect.spice.session import SpiceSession
 
 if TYPE_CHECKING:
     from dissect.dissection.verdict import Verdict
+    from dissect.spice.session import SpiceSession
 
 MAIN = 1
 NEED_SECURED, NEED_UNSECURED = 5, 6

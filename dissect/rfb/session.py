@@ -24,7 +24,6 @@ from dissect.rfb import (
 )
 from dissect.rfb.messages import MESSAGES
 from dissect.stream.layout import ProtocolPacket
-from dissect.stream.recognition import magic
 from dissect.stream.records import NOT_DECODED, Message, Part
 from dissect.stream.session import (
     Flow,
@@ -40,9 +39,6 @@ from dissect.stream.session import (
     reads,
 )
 from dissect.stream.side import Side
-
-recognise = magic("rfb", b"RFB ")
-"""The first four bytes of either side's ProtocolVersion."""
 
 Version = tuple[int, int]
 

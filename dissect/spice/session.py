@@ -12,7 +12,6 @@ from dissect.spice.channels import base, main
 from dissect.spice.shapes import Shapes
 from dissect.stream.batch import Batch, Run, Series
 from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
-from dissect.stream.recognition import magic
 from dissect.stream.records import Message, Part, Record
 from dissect.stream.session import (
     Flow,
@@ -28,9 +27,6 @@ from dissect.stream.session import (
     reads,
 )
 from dissect.stream.side import Side
-
-recognise = magic("spice", constants.MAGIC)
-"""The first four bytes of either side's SpiceLinkHeader."""
 
 NEVER_QUICK = (base.SpiceMsgList, main.SpiceMsgMainInit)
 """Messages that `SpiceSession.observe` looks at, or whose size does not say what they hold."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import pytest
 
+from dissect.dissection.recognise import recognise_rfb
 from dissect.rfb import messages as m
 from dissect.rfb import security
-from dissect.rfb.session import RfbSession, form, recognise
+from dissect.rfb.session import RfbSession, form
 from dissect.stream.recognition import No, NotYet, Yes
 from dissect.stream.session import LocalProtocolError
 from tests.rfb.examples import SERVER_INIT, u32
@@ -464,11 +465,11 @@ def test_a_name_of_4_gib_is_refused_when_its_length_is_read() -> None:
 
 
 def test_recognition_has_three_answers() -> None:
-    assert isinstance(recognise(b"RFB "), Yes)
-    assert recognise(b"") == NotYet(4)
-    assert recognise(b"RF") == NotYet(2)
-    assert isinstance(recognise(b"REDQ"), No)
-    assert isinstance(recognise(b"RFb"), No)
+    assert isinstance(recognise_rfb(b"RFB "), Yes)
+    assert recognise_rfb(b"") == NotYet(4)
+    assert recognise_rfb(b"RF") == NotYet(2)
+    assert isinstance(recognise_rfb(b"REDQ"), No)
+    assert isinstance(recognise_rfb(b"RFb"), No)
 
 
 # --- sending

@@ -7,10 +7,11 @@ import tracemalloc
 
 import pytest
 
+from dissect.dissection.recognise import recognise_spice
 from dissect.spice import constants, link
 from dissect.spice.channels import base, main
 from dissect.spice.channels.inputs import SpiceMsgInputsInit
-from dissect.spice.session import SpiceSession, recognise
+from dissect.spice.session import SpiceSession
 from dissect.stream.recognition import No, NotYet, Yes
 from dissect.stream.session import LocalProtocolError
 from tests.spice.examples import (
@@ -381,9 +382,9 @@ def test_a_gap_in_the_link_loses_it() -> None:
 
 
 def test_recognition_has_three_answers() -> None:
-    assert isinstance(recognise(b"REDQ\2"), Yes)
-    assert recognise(b"RED") == NotYet(1)
-    assert isinstance(recognise(b"RFB "), No)
+    assert isinstance(recognise_spice(b"REDQ\2"), Yes)
+    assert recognise_spice(b"RED") == NotYet(1)
+    assert isinstance(recognise_spice(b"RFB "), No)
 
 
 # --- sending
