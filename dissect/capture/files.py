@@ -24,7 +24,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
-from dissect.capture.ahead import Ahead
 from dissect.capture.notes import (
     HEAD,
     MAX_COMMENTS,
@@ -39,6 +38,8 @@ from dissect.capture.packed import MAGIC_SIZE, Unavailable, Unpacked, kind_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from dissect.capture.ahead import Ahead
 
     Numbers: TypeAlias = npt.NDArray[Any]
 
@@ -243,12 +244,21 @@ class Again:
         """What lies there."""
         return os.pread(self._file, size, offset)
 
-    def frame(self, offset: int, number: int) -> Frame:
-        """The record at an offset, whose number is known; it was read before, so it is sound."""
+    @property
+    def size(self) -> int:
+        """How many bytes the file has now."""
+        return os.fstat(self._file).st_size
+
+    def frame(self, offset: int, number: int) -> Frame | None:
+        """The record at an offset, whose number is known; None where the file has changed and it is gone."""
         layout = self._layout
         head = self.bytes(offset, _AGAIN)
+        if len(head) < layout.header:
+            return None
         if layout.form == 2:
             _kind, _size, which, high, low, captured, length = struct.unpack_from("<7I", head)
+            if which >= len(layout.faces):
+                return None
             linktype, scale, offset_ns, _limit, interface = layout.faces[which]
             time_ns, start = (high << 32 | low) * scale + offset_ns, 28
         else:
@@ -256,9 +266,13 @@ class Again:
             seconds, fraction, captured, length = struct.unpack_from(order + "4I", head)
             time_ns, start = seconds * 1_000_000_000 + fraction * layout.scale, layout.header
             linktype, interface = layout.linktype, 0
+        if captured > layout.limit:
+            return None
         data = head[start : start + captured]
         if len(data) < captured:
             data = self.bytes(offset + start, captured)
+            if len(data) < captured:
+                return None
         return Frame(number, offset, time_ns, linktype, data, max(length, captured), interface)
 
     def close(self) -> None:
@@ -727,6 +741,8 @@ class Capture:
 
     def read_beside(self, size: int) -> None:
         """From now on a thread reads ahead for `fill`, so many bytes at once; only where `readable_again`."""
+        from dissect.capture.ahead import Ahead
+
         self._ahead = Ahead(self._stream.fileno(), self._source.offset, size, min(_TWICE, size // 4))
 
     def _turn(self, ahead: Ahead, size: int) -> bool:
@@ -744,6 +760,12 @@ class Capture:
         source.base = offset - source.position
         source.consumed = self._stream.seek(source.base + len(source.buffer))  # where others read on
         return True
+
+    def changed(self) -> None:
+        """Note that what was read before this place is not in the file any more."""
+        reason = "the file was changed while it was read: what was found in it may be wrong"
+        if not any(problem.reason == reason for problem in self.problems):
+            self._problem(self.offset, reason)
 
     def frame_of(
         self, which: int, number: int, data: bytes, time_ns: int, length: int, linktype: int, at: int

@@ -347,6 +347,9 @@ class Layout:
         self.limit = cls.limit
         self.fields: dict[str, Any] = {}
         self.steps: list[_Step] = list(_joined(self._compile(cls)))
+        self._numbers = {
+            name: names_of(field) for name, field in self.fields.items() if isinstance(field, NumberField)
+        }
         # For each step, the least number of bytes that follow it, and whether that number is exact.
         self._after: list[tuple[int, bool]] = []
         least, exact = 0, True
@@ -425,7 +428,14 @@ class Layout:
         `context` holds what the message does not say of itself but its names depend on.
         """
         shown: dict[str, Any] = {}
+        numbers = self._numbers
         for name, value in values.items():
+            if name in numbers:  # most fields are
+                shown[name] = value
+                known = numbers[name]
+                if known is not None:
+                    shown[f"{name}_name"] = known.get(value, f"unknown {value}")
+                continue
             field = self.fields[name]
             if isinstance(field, Padding):
                 if value.strip(b"\0"):
@@ -455,14 +465,9 @@ class Layout:
                     shown[name] = shown_bytes(value)
             else:
                 shown[name] = value
-                if isinstance(field, FieldListField):
-                    known = names_of(field.field)
-                    if known is not None:
-                        shown[f"{name}_names"] = [known.get(item, f"unknown {item}") for item in value]
-                else:
-                    known = names_of(field)
-                    if known is not None:
-                        shown[f"{name}_name"] = known.get(value, f"unknown {value}")
+                known = names_of(field.field)
+                if known is not None:
+                    shown[f"{name}_names"] = [known.get(item, f"unknown {item}") for item in value]
         return shown
 
 

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dissect.app import terminal
 from dissect.app.captures import Captures, add_capture_arguments, read_captures
@@ -20,12 +20,14 @@ from dissect.capture.notes import named
 from dissect.dissection.comments import Comments
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import SpiceLink, tie
-from dissect.spice.ticket import NotAKey, NotDecrypted, PrivateKey
 from dissect.stream.batch import Around, Batch
 from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 from dissect.timing.wording import detail, disorder
+
+if TYPE_CHECKING:
+    from dissect.spice.ticket import PrivateKey
 
 HIDDEN = {
     "message_type",
@@ -284,6 +286,8 @@ def to_line(
 
 def _key(name: str) -> PrivateKey:
     """The key in a file."""
+    from dissect.spice.ticket import NotAKey, PrivateKey
+
     try:
         return PrivateKey.read(Path(name).read_bytes())
     except OSError as error:
@@ -294,9 +298,12 @@ def _key(name: str) -> PrivateKey:
 
 def _decrypt(records: Iterable[Record], key: PrivateKey | None) -> None:
     """Put the password beside each ticket, or why it is not found."""
-    for record in records if key is not None else ():
+    if key is None:
+        return
+    from dissect.spice.ticket import NotDecrypted
+
+    for record in records:
         if isinstance(record, Message) and record.name == "SpiceLinkEncryptedTicket" and record.parts:
-            assert key is not None
             try:
                 word = key.password(record.raw).decode("utf-8", "backslashreplace")
                 record.extra = {**record.extra, "password": word}
