@@ -33,7 +33,6 @@ from dissect.capture.conversations import (
     Ended,
     EndedBy,
     Event,
-    Half,
     Key,
     Passed,
     Summary,
@@ -124,6 +123,8 @@ class Swift(Bulk):
         self._again: Again | None = None
         self._late: list[Event] = []
         """What became known where nobody could be told at once."""
+        self._changed = False
+        """Whether packets that were read are not in the file any more."""
         self._cut: list[Summed] = []
         self._cut_ns = 0
         self._most = LEAST
@@ -162,7 +163,10 @@ class Swift(Bulk):
             if not going:
                 break
         if more:
-            yield from self._wake_all()
+            woken = self._wake_all()
+            self._compare(capture)
+            self._close()
+            yield from woken
 
     def finish(self, capture: Capture, end_ns: int | None = None) -> Iterator[Event]:
         """As `Bulk.finish`."""
@@ -178,15 +182,21 @@ class Swift(Bulk):
             self._wake(self._slots[connection.slot].tolist(), events)
         events += self.conversations.finish(end_ns)
         events.sort(key=_index)
+        self._compare(capture)
         self._close()
         yield from events
+
+    def _compare(self, capture: Capture) -> None:
+        """Say so where the file is not what it was when it was read."""
+        if self._changed or (self._again is not None and self._again.size < capture.offset):
+            capture.changed()
+        self._changed = False
 
     def _wake_all(self) -> list[Event]:
         """What is young here goes on the ordinary way, for its first packets cannot be read again later."""
         events: list[Event] = []
         for slot in self._taken(k.YOUNG, k.CUT).tolist():
             self._rouse(slot, events)
-        self._close()
         return events
 
     def _taken(self, *states: int) -> Numbers:
@@ -209,6 +219,7 @@ class Swift(Bulk):
         state = self._state
         if self._again is None or not self._again.same(layout):
             events += self._wake_all()
+            self._close()
             self._again = capture.again(layout)
             self._faces = np.array(layout.faces, np.int64).reshape(-1, 5)
         elif len(layout.faces) != len(self._faces):
@@ -429,39 +440,50 @@ class Swift(Bulk):
         self._slots[slot, k.STATE] = k.AWAKE
         self._wake(snap, events)
 
-    def _wake(self, snap: list[int], events: list[Event]) -> Connection:
+    def _wake(self, snap: list[int], events: list[Event]) -> None:
         """A conversation goes on the ordinary way, from what the kernel knows of it."""
         if snap[k.STATE] == k.ASLEEP:
-            connection = self._asleep.pop(snap[k.SLOT])
-            self._told(connection, snap, events)
-            return connection
-        conversations = self.conversations
+            self._told(self._asleep.pop(snap[k.SLOT]), snap, events)
+            return
+        segments = self._again_of(snap)
+        if segments is None:  # gone from the file: what the kernel knows is all there is
+            events += self._wholes(np.array([snap]), [snap[k.LAST]], "capture")
+            return
+        conversations, first = self.conversations, snap[k.HEADS]
         count, conversations.count = conversations.count, self._index_of(snap[k.ORDINAL])
-        half: Half | None = None
-        for number in range(snap[k.HEADS]):
-            place = k.PLACES + 2 * number
-            half = self._repeat(snap[place], snap[place + 1], events)
+        for segment in segments[:first]:
+            events += conversations.push(segment)
         conversations.count = count
+        half = conversations.find(segments[0].key)
         assert half is not None
         self._told(half.connection, snap, events)
-        if snap[k.FIN_NS] or snap[k.FIN_NS + 1]:
-            self._repeat(snap[k.FIN_AT], snap[k.FIN_FRAME], events)
-        if snap[k.RESET_NS] or snap[k.RESET_NS + 1]:
-            self._repeat(snap[k.RESET_AT], snap[k.RESET_FRAME], events)
+        for segment in segments[first:]:
+            events += conversations.push(segment)
         self._touched[half.connection] = None
-        return half.connection
+
+    def _again_of(self, snap: list[int]) -> list[Segment] | None:
+        """The first packets of a conversation, its FIN and its RST, read again; None where one is gone."""
+        assert self._again is not None
+        places = snap[k.PLACES : k.PLACES + 2 * snap[k.HEADS]]
+        if snap[k.FIN_NS] or snap[k.FIN_NS + 1]:
+            places += snap[k.FIN_AT], snap[k.FIN_FRAME]
+        if snap[k.RESET_NS] or snap[k.RESET_NS + 1]:
+            places += snap[k.RESET_AT], snap[k.RESET_FRAME]
+        words = 8 if snap[k.KEY_PORTS] >> 32 else 2
+        key = [snap[k.KEY_PORTS], snap[k.KEY_NETWORK], *snap[k.KEY_WORDS : k.KEY_WORDS + words]]
+        found = []
+        for offset, number in zip(places[::2], places[1::2], strict=True):
+            frame = self._again.frame(offset, number)
+            segment = None if frame is None else decode(frame)
+            if not isinstance(segment, Segment) or _packed(segment.key)[0][: len(key)] != key:
+                self._changed = True
+                return None
+            found.append(segment)
+        return found
 
     def _wake_one(self, connection: Connection, events: list[Event]) -> None:
         assert connection.slot is not None
         self._rouse(connection.slot, events)
-
-    def _repeat(self, offset: int, number: int, events: list[Event]) -> Half | None:
-        """Read a packet again, and take it the ordinary way."""
-        assert self._again is not None
-        segment = decode(self._again.frame(offset, number))
-        assert isinstance(segment, Segment)
-        events += self.conversations.push(segment)
-        return self.conversations.find(segment.key)
 
     def _told(self, connection: Connection, snap: list[int], events: list[Event]) -> None:
         """Bring what `reassembly` knows up to date; what has passed is added to `events`."""

@@ -23,7 +23,7 @@ from dissect.dissection.recognise import first_bytes, recognise
 from dissect.stream import Side
 from dissect.stream.recognition import AT_ONCE, BY_FIVE, BY_LINES, NotYet, Yes
 from tests.capture import build
-from tests.capture.test_bulk import HEADS, LINKS, PCAPS, Host, ethernet, interleaved, slowly
+from tests.capture.test_bulk import HEADS, LINKS, PCAPS, START, Host, ethernet, interleaved, slowly
 
 ACK, FIN, RST, SYN = build.ACK, build.FIN, build.RST, build.SYN
 FIRSTS = first_bytes()
@@ -344,6 +344,33 @@ def test_more_conversations_than_there_is_room_for(
     rows = [json.loads(row) for row in found.verdicts]
     assert len(rows) == len({row["client"] for row in rows}) == 60
     assert sum("given up" in row["reason"] for row in rows) == given_up
+
+
+@pytest.mark.parametrize("then", [b"", bytes(30_000), b"\xff" * 30_000])
+def test_a_file_that_is_changed_while_it_is_read(then: bytes, way: str, tmp_path: Path) -> None:
+    """It ends earlier, or holds anything: that is said, and what is known by then comes out."""
+    path = tmp_path / "x"
+    first = (START - 1, ip4(1, 8) + bytes(8))
+    hosts = [whole(number, *HEADS["tls"]) for number in range(6)]
+    for host in hosts:
+        host.send(Side.SERVER, SYN | ACK)  # wakes it
+    packets = [first, *sorted(one for host in hosts for one in host.packets)]
+    path.write_bytes(build.pcap(packets, nano=True))
+    quick = swift.Swift(Conversations(), FIRSTS)
+    with open_capture(path) as capture:
+        ticks = iter(range(1000))
+
+        def tick() -> None:
+            if next(ticks) == 4:
+                os.truncate(path, 200)
+                with path.open("ab") as file:
+                    file.write(then)
+
+        events = [*quick.read(capture, tick=tick), *quick.finish(capture, capture.end_ns)]
+        assert capture.frames > 40
+        assert any("was changed while it was read" in problem.reason for problem in capture.problems)
+    found = list(dissect(events, records=False))
+    assert len(found) >= 6
 
 
 def test_networks_keep_equal_addresses_apart(way: str, tmp_path: Path) -> None:
