@@ -222,6 +222,7 @@ class Captures:
         self._follow = follow
         self._interruptible = interruptible
         self._open: Capture | None = None
+        self._show = _Shower(names, 0, terminal.Progress())
         self._failure: terminal.Unusable | None = None
         self._opened: dict[int, str] = {}
         self._unused: list[tuple[str, str, int]] = []  # capture, frames it did not use, bytes read of it
@@ -229,6 +230,7 @@ class Captures:
     def __iter__(self) -> Iterator[tuple[str, Dissected]]:
         with terminal.Progress() as progress, _Interrupt(self._interrupt, self._interruptible):
             names = by_first_packet(self._names) if self._merge else list(self._names)
+            self._show = _Shower(names, 0 if self._follow else _bytes_of(names), progress)
             for group in [names] if self._merge else [[name] for name in names]:
                 if self.interrupted:
                     break
@@ -257,14 +259,19 @@ class Captures:
             )
             for number in range(self._jobs)
         ]
-        size = sum(Path(name).stat().st_size for name in names)
-        show = _Shower(f"{len(names)} captures" if len(names) > 1 else names[0], size, progress)
-        in_these = 0
+        in_these = read = 0
+
+        def show(consumed: int, conversations: int) -> None:
+            nonlocal read
+            read = consumed
+            self._show(names[0], consumed, conversations)
+
         for name, dissected in read_together(parts, show, self.names):
             progress.clear()
             in_these += 1
             yield name, dissected
         self.found += in_these
+        self._show.over(read, in_these)
         if not in_these:
             where = "this capture" if len(names) == 1 else "these captures"
             self._say(terminal.Unusable(f"no TCP conversation in {where}{self._filtered()}", source=names[0]))
@@ -335,7 +342,7 @@ class Captures:
         past = 0
         end_ns: int | None = None
         last: Capture | None = None
-        for name in names:
+        for place, name in enumerate(names):
             if self.interrupted:
                 break
             try:
@@ -345,12 +352,10 @@ class Captures:
                 continue
             readable.append(name)
             self._take_notes(name, capture, names)
-            self.file = names.index(name)
-            path = Path(name)
-            size = path.stat().st_size if name != "-" and path.is_file() else 0
-            tick = self._ticker(capture, bulk, past, _Shower(name, size, progress))
+            self.file = place
+            more = place + 1 < len(names)
+            tick = self._ticker(name, capture, bulk, past)
             with capture:
-                more = name is not names[-1]
                 for event in bulk.read(capture, keep=self._keep, tick=tick, more=more):
                     if isinstance(event, _FIRST):
                         self._note(event.conversation, name)
@@ -359,7 +364,7 @@ class Captures:
             past += capture.consumed
             if capture.end_ns is not None:
                 end_ns = capture.end_ns if end_ns is None else max(end_ns, capture.end_ns)
-            if name is names[-1] or self.interrupted:
+            if not more or self.interrupted:
                 for event in bulk.finish(capture, end_ns):
                     if isinstance(event, _FIRST):
                         self._note(event.conversation, name)
@@ -374,6 +379,7 @@ class Captures:
                 self._unused.append((name, unused, capture.offset))
         if last is not None:
             yield from bulk.finish(last, end_ns)  # the last of several could not be opened
+        self._show.over(past, bulk.count)
         if given_up := bulk.conversations.given_up:
             terminal.complain(
                 f"{terminal.plural(given_up, 'conversation')} given up before their ends, for more than "
@@ -419,7 +425,7 @@ class Captures:
             return False
         return readers.worth_swift(names)
 
-    def _ticker(self, capture: Capture, bulk: Reader, past: int, show: _Shower) -> Callable[[], None]:
+    def _ticker(self, name: str, capture: Capture, bulk: Reader, past: int) -> Callable[[], None]:
         """What is called often: shows how far this capture is, or tells whoever asked to be told."""
 
         def tick() -> None:
@@ -427,14 +433,14 @@ class Captures:
             self.opened += [(self.file, frame) for frame in bulk.began]
             bulk.began.clear()
             if self.tick is None:
-                show(capture.consumed, bulk.count)
+                self._show(name, self.consumed, bulk.count)
             else:
                 self.tick()
 
         return tick
 
     def _opener(self, name: str) -> Capture:
-        if self._follow and name != "-" and Path(name).is_file():
+        if self._follow and _is_file(name):
             return open_capture(io.BufferedReader(Growing(name)), name)
         return open_capture(name)
 
@@ -466,7 +472,7 @@ def read_captures(
 
 def by_first_packet(names: Sequence[str]) -> list[str]:
     """Captures by the time of their first packets; as they are where one is no file, to be read only once."""
-    if any(not Path(name).is_file() for name in names):
+    if not all(map(_is_file, names)):
         return list(names)
     times: list[tuple[int, int, str]] = []
     for place, name in enumerate(names):
@@ -504,21 +510,41 @@ class Growing(io.RawIOBase):
         super().close()
 
 
+def _bytes_of(names: Sequence[str]) -> int:
+    """Bytes of these captures as they lie on the disk; 0 where one is no file."""
+    try:
+        return sum(Path(name).stat().st_size for name in names) if all(map(_is_file, names)) else 0
+    except OSError:
+        return 0
+
+
+def _is_file(name: str) -> bool:
+    return name != "-" and Path(name).is_file()
+
+
 class _Shower:
-    """Progress of one capture of `size` bytes (0: not known): bytes, conversations, time left."""
+    """Progress through captures of `size` bytes (0: not known): bytes, conversations, time left."""
 
-    def __init__(self, name: str, size: int, progress: terminal.Progress) -> None:
-        self._name, self._size, self._progress = name, size, progress
+    def __init__(self, names: Sequence[str], size: int, progress: terminal.Progress) -> None:
+        self._names, self._size, self._progress = names, size, progress
         self._began = time.monotonic()
+        self._read = self._found = 0
 
-    def __call__(self, read: int, conversations: int) -> None:
+    def over(self, read: int, conversations: int) -> None:
+        """Captures that are one are over: so many bytes, and conversations, are added to what follows."""
+        self._read += read
+        self._found += conversations
+
+    def __call__(self, name: str, read: int, conversations: int) -> None:
+        """Show how far one capture is, or those that are one."""
         if not self._progress.shown:
             return
-        size = self._size
-        text = f"{self._name}: {read:,} bytes"
+        size, read = self._size, self._read + read
+        text = f"{name}: " if len(self._names) == 1 else f"{name}, of {len(self._names):,} captures: "
+        text += f"{read:,} bytes"
         if size:
-            text += f" of {size:,} ({100 * read // size} %)"
-        text += f", {terminal.plural(conversations, 'conversation')}"
+            text += f" of {size:,} ({100 * min(read, size) // size} %)"
+        text += f", {terminal.plural(self._found + conversations, 'conversation')}"
         passed = time.monotonic() - self._began
         if size and passed > 1 and read:
             text += f", {_left(passed * max(0, size - read) / read)} left"

@@ -136,6 +136,16 @@ def test_progress_goes_to_a_terminal_only(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list(Captures([path], records=False))) == 2
     size = Path(path).stat().st_size
     assert seen[-1] == f"{path}: {size:,} bytes of {size:,} (100 %), 2 conversations"
+    # Of several captures how far all of them are, each by itself or as one.
+    other = str(write(tmp_path / "y.pcapng", HANG))
+    both = size + Path(other).stat().st_size
+    for merge, count in ((False, 3), (True, 2)):  # the one of the other has the ports of the first
+        seen.clear()
+        assert len(list(Captures([path, other], records=False, merge=merge))) == count
+        last = f"{both:,} bytes of {both:,} (100 %), {count} conversations"
+        assert seen[-1].endswith(f", of 2 captures: {last}")
+        percents = [int(text.rpartition("(")[2].split()[0]) for text in seen]
+        assert percents == sorted(percents)
 
 
 def test_a_pipe_gives_rows_as_they_are_decided(tmp_path: Path) -> None:
