@@ -158,7 +158,8 @@ class Dissector:
     """Push the events of one conversation in; records come out; `facts` is ready after `Ended`.
 
     together: messages that come in batches are put into `batches`, from where whoever pushes takes them, and
-    are not among the records; bytes may wait a little to be read many at a time.
+    are not among the records; bytes may wait a little to be read many at a time. Messages of RFB then hold
+    only the bytes that their fields are in.
     """
 
     def __init__(self, conversation: Conversation, *, together: bool = False) -> None:
@@ -527,6 +528,7 @@ class Dissector:
             from dissect.rfb.session import RfbSession
 
             self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
+            self.rfb.heads_only = self._together
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
             return dict.fromkeys(SIDES, both)
         if set(spoke.values()) == {"spice"}:

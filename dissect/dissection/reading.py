@@ -89,7 +89,8 @@ def dissect(
     of a conversation). `only`: the one conversation that is wanted, by its number. `watch`: is told the
     records while the events are read, each in its turn (see `Order`), and then they are not kept. `together`:
     is told of them, beside `watch`, those messages that come in batches, in parts that fit in between the
-    others; then records may be told some time after they could have been, but in the same order.
+    others; then records may be told some time after they could have been, but in the same order, and hold
+    no more bytes than their fields are in.
 
     Without records, a conversation whose verdict no further byte can change is put aside
     (`Conversation.aside`): who makes the events need not look at its bytes any more.

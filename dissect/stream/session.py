@@ -293,6 +293,8 @@ class Session(ABC):
         self.state = self.start
         self._done: set[Side] = set()
         self._flows = {side: Flow(side) for side in Side}
+        self.heads_only = False
+        """Whether messages hold no more of their bytes than their parts describe, where fields are wanted."""
         self.completed: list[Record] = []
         """What the last `send` brought about: its message, then what the peer had sent early."""
 
@@ -502,13 +504,14 @@ class Session(ABC):
     def _deliver(self, flow: Flow, framed: Framed, out: list[Record]) -> None:
         assert 0 < framed.size <= len(flow.buffer), f"{framed.name} framed as {framed.size} bytes"
         first, last = flow.times(framed.size)
+        held = framed.parts[-1].end if self.heads_only and framed.parts else framed.size
         message = Message(
             flow.side,
             self.protocol,
             framed.name,
             flow.offset,
             framed.size,
-            flow.taken(framed.size),
+            flow.taken(held),
             first,
             last,
             framed.parts,
