@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import numpy.typing as npt
 from dissect.spice import constants
 from dissect.spice.channels import display
 from dissect.spice.fields import Pointer
+from dissect.spice.pixels import glyphs, lines
 from dissect.spice.pixels.images import Decoder, NotDrawn, Picture, Plane, checked
 from dissect.spice.pixels.lz import KEEPING
+from dissect.spice.pixels.scaling import Axis, scaled
 from dissect.stream.pictures import png
 from dissect.stream.records import Gap, Message, Record, Violation
 from dissect.stream.side import Side
@@ -35,6 +38,10 @@ PAL_CACHE_ME = 1
 FROM_CACHE, SURFACE = (103, 106), 104
 PRIMARY = 1
 DISPLAY = 2
+XRGB = 32
+"""The format of surfaces without an alpha channel, of 32 bits a pixel."""
+SOLID, PATTERN = 1, 2
+STYLED = 8
 
 INVERS_SRC, INVERS_BRUSH, INVERS_DEST, PUT, OR, AND, XOR = 1, 2, 4, 8, 16, 32, 64
 BLACKNESS, WHITENESS, INVERS, INVERS_RES = 128, 256, 512, 1024
@@ -112,10 +119,10 @@ class Renderer:
         self.updates += drawing
         try:
             if reader is None:
-                self._images_of(message)
                 raise NotDrawn("it is not drawn here")
             reader(self, message.values)
         except NotDrawn as why:
+            self._touch(message.values)
             self.whole = False
             self.undrawn[message.name] = self.undrawn.get(message.name, 0) + 1
             return [_told(message, f"{message.name} is not drawn: {why}")]
@@ -154,9 +161,9 @@ class Renderer:
 
     # --- images
 
-    def _images_of(self, message: Message) -> None:
-        """Take the images of a message that is not drawn: they may come from cache or window later."""
-        for image in images_in(message.values):
+    def _touch(self, values: Mapping[str, Any]) -> None:
+        """Take the images of a message that draws nothing: they may come from cache or window later."""
+        for image in images_in(values):
             try:
                 self._image(image)
             except NotDrawn:
@@ -219,6 +226,7 @@ class Renderer:
             raise NotDrawn(f"there is no surface {base['surface_id']}")
         spot = _Spot.of(surface, base["box"])
         if spot is None:
+            self._touch(values)
             return None
         if base["clip"]["type"] == 1:
             spot.within(base["clip"]["rects"])
@@ -229,18 +237,31 @@ class Renderer:
             spot.masked(bits, mask["pos"], inverse=bool(mask["flags"] & 1))
         return spot
 
-    def _source(self, values: Mapping[str, Any], spot: _Spot) -> Picture:
-        """The part of the source image that belongs to the spot."""
+    def _source(self, values: Mapping[str, Any], spot: _Spot, mode: int | None = None) -> Picture:
+        """The part of the source image that belongs to the spot; `mode` as in `_part`."""
         pointer = values["src_bitmap"]
         if not pointer:
             raise NotDrawn("it names no image")
-        return self._part(self._image(pointer.to), values["src_area"], values["base"]["box"], spot)
+        return self._part(self._image(pointer.to), values["src_area"], values["base"]["box"], spot, mode)
 
     @staticmethod
-    def _part(picture: Picture, area: Mapping[str, int], box: Mapping[str, int], spot: _Spot) -> Picture:
+    def _part(
+        picture: Picture,
+        area: Mapping[str, int],
+        box: Mapping[str, int],
+        spot: _Spot,
+        mode: int | None = None,
+    ) -> Picture:
+        """The part of a picture that belongs to the spot; `mode` says how it may be scaled, None: not."""
         height, width = area["bottom"] - area["top"], area["right"] - area["left"]
-        if (height, width) != (box["bottom"] - box["top"], box["right"] - box["left"]):
-            raise NotDrawn("it scales its image")
+        wanted = box["bottom"] - box["top"], box["right"] - box["left"]
+        if (height, width) != wanted:
+            plain = picture.alpha is None and spot.surface.format == XRGB
+            if mode is None or not plain or height <= 0 or width <= 0:
+                raise NotDrawn("it scales its image")
+            rows = Axis(area["top"], height, wanted[0], spot.top - box["top"], spot.height)
+            columns = Axis(area["left"], width, wanted[1], spot.left - box["left"], spot.width)
+            return Picture(scaled(picture.rgb, rows, columns, mode))
         top, left = area["top"] + spot.top - box["top"], area["left"] + spot.left - box["left"]
         bottom, right = top + spot.height, left + spot.width
         if top < 0 or left < 0 or bottom > picture.rgb.shape[0] or right > picture.rgb.shape[1]:
@@ -273,22 +294,15 @@ class Renderer:
     def _copy(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is None:
-            self._unseen(values)
             return
-        picture = self._source(values, spot)
+        picture = self._source(values, spot, values["scale_mode"])
         rop = values["rop_descriptor"]
         alpha = picture.alpha if rop & ~(PUT | INVERS_BRUSH) == 0 else None
         spot.put(_combined(rop, INVERS_SRC, INVERS_DEST, picture.rgb, spot.rgb), alpha)
 
-    def _unseen(self, values: Mapping[str, Any]) -> None:
-        """An image of which nothing is seen here may still be copied from later."""
-        if values["src_bitmap"]:
-            self._image(values["src_bitmap"].to)
-
     def _opaque(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is None:
-            self._unseen(values)
             return
         picture = self._source(values, spot)
         paint = self._paint(values["brush"], spot)
@@ -316,7 +330,6 @@ class Renderer:
     def _rop3(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is None:
-            self._unseen(values)
             return
         source, paint = self._source(values, spot).rgb, self._paint(values["brush"], spot)
         inputs = (np.zeros_like(source) if paint is None else paint, source, spot.rgb)
@@ -332,7 +345,6 @@ class Renderer:
     def _transparent(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
         if spot is None:
-            self._unseen(values)
             return
         picture = self._source(values, spot)
         through = (picture.rgb == _colour(values["true_color"], 32)).all(axis=2)
@@ -342,7 +354,6 @@ class Renderer:
     def _alpha_blend(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
         if spot is None:
-            self._unseen(values)
             return
         picture = self._source(values, spot)
         if spot.alpha is not None:
@@ -354,6 +365,55 @@ class Renderer:
         rest = 255 - _product(over, factor)
         sums = rgb.astype(np.uint16) + _product(spot.rgb, rest[..., None])
         spot.put(np.minimum(sums, 255).astype(np.uint8))
+
+    def _text(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            return
+        if spot.surface.format != XRGB:
+            raise NotDrawn("its surface has an alpha channel or 16 bits a pixel")
+        brush, back = values["fore_brush"], values["back_area"]
+        if brush["type"] == PATTERN:
+            raise NotDrawn("its letters have a pattern")
+        covered, top, left = glyphs.mask(values["str"].to)
+        if back["bottom"] > back["top"] and back["right"] > back["left"]:
+            if values["fore_mode"] != PUT:
+                raise NotDrawn(f"its letters on a background are drawn by the rule {values['fore_mode']:#x}")
+            behind = spot.part(back)
+            paint = None if behind is None else self._paint(values["back_brush"], behind)
+            if behind is not None and paint is not None:
+                behind.put(paint)
+        height, width = covered.shape
+        letters = spot.part({"top": top, "left": left, "bottom": top + height, "right": left + width})
+        if letters is not None and brush["type"] == SOLID:
+            first, begin = letters.top - top, letters.left - left
+            share = covered[first : first + letters.height, begin : begin + letters.width, None]
+            colour = np.broadcast_to(_colour(brush["color"], XRGB), letters.rgb.shape)
+            letters.put(_product(colour, share) + _product(letters.rgb, 255 - share))
+
+    def _stroke(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            return
+        if spot.surface.format != XRGB:
+            raise NotDrawn("its surface has an alpha channel or 16 bits a pixel")
+        if values["attr"]["flags"] & STYLED:
+            raise NotDrawn("its line is dashed")
+        rop = values["fore_mode"]
+        paint = self._paint(values["brush"], spot)
+        if paint is None:
+            paint = np.zeros_like(spot.rgb)
+        for points in list(lines.polylines(values["path"].to["segments"])):
+            for start, end in pairwise(points):
+                columns, rows = lines.pixels(start, end, (spot.left, spot.top, spot.width, spot.height))
+                if spot.where is not None:
+                    seen = spot.where[rows, columns]
+                    columns, rows = columns[seen], rows[seen]
+                # Line by line: a rule may draw where another line was.
+                before = spot.rgb[rows, columns]
+                spot.rgb[rows, columns] = _combined(
+                    rop, INVERS_BRUSH, INVERS_DEST, paint[rows, columns], before
+                )
 
     def _copy_bits(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
@@ -448,6 +508,18 @@ class _Spot:
             return None
         part: Plane = alpha[self.top : self.top + self.height, self.left : self.left + self.width]
         return part
+
+    def part(self, box: Mapping[str, int]) -> _Spot | None:
+        """What of it is inside a box of the surface."""
+        top, left = max(self.top, box["top"]), max(self.left, box["left"])
+        bottom = min(self.top + self.height, box["bottom"])
+        right = min(self.left + self.width, box["right"])
+        if top >= bottom or left >= right:
+            return None
+        where = self.where
+        if where is not None:
+            where = where[top - self.top : bottom - self.top, left - self.left : right - self.left]
+        return _Spot(self.surface, top, left, bottom - top, right - left, self.box, where)
 
     def within(self, rects: list[Mapping[str, int]]) -> None:
         """Draw inside these rectangles only."""
@@ -588,6 +660,8 @@ _READERS: dict[Any, Callable[[Renderer, Mapping[str, Any]], None]] = {
     display.SpiceMsgDisplayDrawWhiteness: Renderer._whiteness,
     display.SpiceMsgDisplayDrawInvers: Renderer._inverse,
     display.SpiceMsgDisplayDrawRop3: Renderer._rop3,
+    display.SpiceMsgDisplayDrawStroke: Renderer._stroke,
+    display.SpiceMsgDisplayDrawText: Renderer._text,
     display.SpiceMsgDisplayDrawTransparent: Renderer._transparent,
     display.SpiceMsgDisplayDrawAlphaBlend: Renderer._alpha_blend,
     display.SpiceMsgDisplayStreamCreate: Renderer._stream_create,

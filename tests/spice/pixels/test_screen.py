@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dissect.spice import constants
 from dissect.spice.pixels import screen
 from dissect.spice.pixels.lz import KEEPING
 from dissect.spice.pixels.screen import Renderer
@@ -17,6 +18,7 @@ from tests.spice.examples import (
     clip,
     data,
     descriptor,
+    example_of,
     linked,
     mask,
     pointing,
@@ -77,6 +79,11 @@ def image(rows: list[list[int]], *, number: int = 9, flags: int = 0) -> bytes:
     pixels = b"".join(u32(value) for row in rows for value in row)
     head = u64(number) + u8(0) + u8(flags) + words(width, height)
     return head + u8(8) + u8(4) + words(width, height, 4 * width, 0) + pixels
+
+
+KEPT = image([[B]], flags=1)
+"""An image that is to be kept for later."""
+TILED = words(0, 0) + u16(PUT) + mask()
 
 
 def bits(width: int, height: int, packed: bytes) -> bytes:
@@ -213,7 +220,12 @@ def test_surfaces_of_sixteen_bits_have_fewer_levels() -> None:
 @pytest.mark.parametrize(
     ("number", "body", "why"),
     [
-        (COPY, drawn(base(0, 0, 2, 2), rect(0, 0, 1, 1), image([[1]])), "it scales its image"),
+        (
+            TRANSPARENT,
+            pointing(base(0, 0, 2, 2), None, rect(0, 0, 1, 1) + words(0, 0), to=[image([[1]])]),
+            "it scales its image",
+        ),
+        (COPY, drawn(base(0, 0, 2, 2), rect(0, 1, 1, 1), image([[1]])), "it scales its image"),
         (COPY, drawn(base(0, 0, 1, 2), rect(0, 0, 1, 2), image([[1]])), "outside its image"),
         (COPY, drawn(base(0, 0, 1, 1, surface=8), rect(0, 0, 1, 1), image([[1]])), "no surface 8"),
         (FILL, base(0, 0, 1, 1) + solid(B) + u16(0) + mask(), "its rule 0x0 is not defined"),
@@ -228,19 +240,36 @@ def test_what_is_not_drawn_is_told(number: int, body: bytes, why: str) -> None:
     assert sum(canvas.renderer.undrawn.values()) == 1
 
 
-def test_operations_without_a_reader_are_named() -> None:
-    from dissect.spice.channels import base as bodies
-    from dissect.stream import Side
-    from tests.spice.examples import example_of
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(318, "it is not drawn here"), (STROKE, "its line is dashed"), (321, "it is not drawn here")],
+)
+def test_what_has_no_reader_is_named(number: int, why: str) -> None:
+    canvas = Canvas()
+    body = example_of(2, SERVER, number)
+    assert body is not None
+    name = constants.message_name(2, SERVER, number)
+    assert canvas.say(number, body) == [f"{name} is not drawn: {why}"]
 
-    assert bodies.body(2, Side.SERVER, STROKE) is not None
-    for number, name in ((STROKE, "STROKE"), (TEXT, "TEXT")):
-        canvas = Canvas()
-        body = example_of(2, SERVER, number)
-        assert body is not None
-        assert canvas.say(number, body) == [
-            f"SPICE_MSG_DISPLAY_DRAW_{name} is not drawn: it is not drawn here"
-        ]
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (FILL, pointing(base(9, 9, 10, 10) + u8(2), None, words(0, 0) + u16(PUT) + mask(), to=[KEPT])),
+        (
+            FILL,
+            pointing(base(0, 0, 1, 1, surface=7) + u8(2), None, words(0, 0) + u16(PUT) + mask(), to=[KEPT]),
+        ),
+        (COPY, drawn(base(9, 9, 10, 10), rect(0, 0, 1, 1), KEPT)),
+        (TRANSPARENT, pointing(base(0, 0, 2, 2), None, rect(0, 0, 1, 1) + words(0, 0), to=[KEPT])),
+    ],
+)
+def test_an_image_is_kept_whether_or_not_it_is_seen(said: tuple[int, bytes]) -> None:
+    canvas = Canvas()
+    canvas.say(*said)
+    again = KEPT[:8] + u8(103) + KEPT[9:18]
+    assert canvas.say(COPY, drawn(base(0, 0, 1, 1), rect(0, 0, 1, 1), again)) == []
+    assert canvas.at(0, 0) == COLOUR_B
 
 
 def test_any_number_of_clips_costs_each_pixel_once() -> None:
