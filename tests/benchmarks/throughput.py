@@ -10,6 +10,9 @@ left out.
     python tests/benchmarks/throughput.py                  # 200,000 and 1,000,000 packets, about 1.2 GB
     python tests/benchmarks/throughput.py --mix 10000000   # 10 million packets, about 9.5 GB
     python tests/benchmarks/throughput.py --memory         # peak memory at one and at ten times the size
+
+--keep FOLDER makes the captures there, leaves them, and takes those that are there: to make 10 million
+packets takes longer than to read them.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -115,9 +118,12 @@ def measure(path: Path, runs: int, slowest: int) -> dict[str, Measured]:
     return found
 
 
-def report(title: str, path: Path, made: traffic.Writer, found: dict[str, Measured]) -> None:
+def report(title: str, capture: Made, found: dict[str, Measured]) -> None:
     """A table of one file's ratios."""
-    print(f"\n{title}: {made.packets:,} packets, {made.conversations:,} conversations, {made.bytes:,} bytes")
+    print(
+        f"\n{title}: {capture.packets:,} packets, {capture.conversations:,} conversations, "
+        f"{capture.bytes:,} bytes"
+    )
     print(f"  {'':36}{'wall':>9}{'processor':>11}{'peak':>10}   firstbyte takes")
     ours = found["firstbyte verdict --json"].wall
     for name, one in found.items():
@@ -125,33 +131,49 @@ def report(title: str, path: Path, made: traffic.Writer, found: dict[str, Measur
         print(f"  {name:36}{one.wall:7.2f} s{one.processor:9.2f} s{one.peak / 1024:7.0f} MB   {ratio}")
     tshark = found.get("tshark -q -z conv,tcp")
     if tshark is not None:
-        print(f"  tshark takes {tshark.wall / ours:.1f} times the wall time of firstbyte")
+        alone = found["firstbyte verdict --json --jobs 1"].wall
+        print(
+            f"  tshark takes {tshark.wall / ours:.1f} times the wall time of firstbyte, "
+            f"{tshark.wall / alone:.1f} times that of its one job"
+        )
 
 
-def made(folder: Path, kind: str, packets: int, live: int) -> tuple[Path, traffic.Writer]:
-    path = folder / f"{kind}.pcap"
-    pcaps = traffic.ROOT / "pcaps"
-    make: Callable[[], traffic.Writer]
-    with path.open("wb") as stream:
-        if kind == "sessions":
-            make = lambda: traffic.sessions(stream, packets, pcaps)  # noqa: E731
-        else:
-            make = lambda: traffic.mix(stream, packets, pcaps, live)  # noqa: E731
-        return path, make()
+@dataclass(frozen=True)
+class Made:
+    """A capture, and what is in it."""
+
+    path: Path
+    packets: int
+    conversations: int
+    bytes: int
+
+
+def made(folder: Path, kind: str, packets: int, live: int) -> Made:
+    """The capture of this kind, made now unless it is there."""
+    path = folder / f"{kind}-{packets}-{live}.pcap"
+    said = path.with_suffix(".json")
+    if not said.exists():
+        pcaps = traffic.ROOT / "pcaps"
+        with path.open("wb") as stream:
+            if kind == "sessions":
+                writer = traffic.sessions(stream, packets, pcaps)
+            else:
+                writer = traffic.mix(stream, packets, pcaps, live)
+        said.write_text(json.dumps([writer.packets, writer.conversations, writer.bytes]))
+    return Made(path, *json.loads(said.read_text()))
 
 
 def memory(folder: Path, packets: int, live: int) -> None:
     """Peak memory for a capture and for one ten times its size, with as many conversations at a time."""
     peaks = []
     for size in (packets, 10 * packets):
-        path, writer = made(folder, "mix", size, live)
-        _, _, peak = once(programs(path)["firstbyte verdict --json --jobs 1"])
+        capture = made(folder, "mix", size, live)
+        _, _, peak = once(programs(capture.path)["firstbyte verdict --json"])
         print(
-            f"  {writer.packets:,} packets, {writer.bytes:,} bytes, {writer.conversations:,} conversations, "
-            f"{live:,} at a time: peak {peak / 1024:.0f} MB"
+            f"  {capture.packets:,} packets, {capture.bytes:,} bytes, "
+            f"{capture.conversations:,} conversations, {live:,} at a time: peak {peak / 1024:.0f} MB"
         )
         peaks.append(peak)
-        path.unlink()
     print(f"  ratio of the peaks: {peaks[1] / peaks[0]:.2f}")
 
 
@@ -162,23 +184,27 @@ def main() -> None:
     parser.add_argument("--live", type=int, default=2000, help="conversations at a time in the mix")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="turns (default: 3)")
     parser.add_argument("--memory", action="store_true", help="only the peak memory, at two sizes of the mix")
-    parser.add_argument("--folder", type=Path, help="where the captures are made (default: a temporary one)")
+    parser.add_argument("--folder", type=Path, help="where the captures are made for the time being")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where they are made, and stay")
     parser.add_argument(
         "--tshark-limit", type=int, default=2 << 30, metavar="BYTES", help="larger files without tshark"
     )
     options = parser.parse_args()
     load = os.getloadavg()[0]
     print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; {versions()}")
-    with tempfile.TemporaryDirectory(dir=options.folder) as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        if options.keep is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        else:
+            folder = options.keep
+            folder.mkdir(parents=True, exist_ok=True)
         if options.memory:
             memory(folder, options.mix, options.live)
             return
         for kind, packets in (("sessions", options.sessions), ("mix", options.mix)):
             if packets:
-                path, writer = made(folder, kind, packets, options.live)
-                report(kind, path, writer, measure(path, max(1, options.runs), options.tshark_limit))
-                path.unlink()
+                capture = made(folder, kind, packets, options.live)
+                report(kind, capture, measure(capture.path, max(1, options.runs), options.tshark_limit))
     print(f"\nload {os.getloadavg()[0]:.1f} at the end")
 
 

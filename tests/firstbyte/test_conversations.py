@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dissect import firstbyte as fb
-from dissect.capture import PcapngWriter, TcpScript, open_capture, read
+from dissect.capture import Event, PcapngWriter, TcpScript, open_capture, read, swift
+from dissect.capture.swift import Swift
+from dissect.dissection import readers
 from dissect.dissection.reading import Dissected, dissect
 from dissect.firstbyte.conversations import COST, KEEP
 from dissect.stream import Side
@@ -32,6 +36,27 @@ HELLO: list[Step] = [
 def facts(dissected: Dissected) -> dict[str, object]:
     """All but the capture's own object, which is compared by identity."""
     return {one.name: getattr(dissected, one.name) for one in fields(dissected) if one.name != "conversation"}
+
+
+def test_verdicts_of_a_large_capture_come_by_the_kernels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library has the quickest way too, and it says the same."""
+    path = write(tmp_path / "x.pcapng", CURE, FAST, HANG)
+    slowly = list(fb.open(path).verdicts())
+    made: list[Swift] = []
+
+    class Seen(Swift):
+        def read(self, *words: Any, **more: Any) -> Iterator[Event]:
+            made.append(self)
+            return super().read(*words, **more)
+
+    monkeypatch.setattr(readers, "SWIFT", 0)
+    monkeypatch.setattr(swift, "Swift", Seen)
+    assert list(fb.open(path).verdicts()) == slowly
+    assert len(made) == 1
+    assert [one.verdict for one in fb.open(path)] == slowly  # for messages the bytes are wanted
+    assert len(made) == 1
 
 
 def test_what_comes_is_what_the_rooms_below_say() -> None:
