@@ -59,6 +59,8 @@ class Conversation:
     network: see `Segment.network`; where the two sides are in different ones, that of the first packet.
     end_frame: number of the frame with which its end was known, where `bulk` reads shares; None at the end.
     end_due_ns: when its end was to be known, where it was by time alone.
+    apart: set by whoever reads the events, when it does not matter any more how the bytes of one side lie to
+    those of the other; then `bulk` may bring both together (`Exchange`).
     """
 
     index: int
@@ -81,6 +83,7 @@ class Conversation:
     network: int = 0
     end_frame: int | None = None
     end_due_ns: int | None = None
+    apart: bool = False
 
     def __reduce__(self) -> tuple[type[Conversation], tuple[object, ...]]:
         return Conversation, _PARTS(self)  # in a third of the time that it takes otherwise
@@ -146,6 +149,18 @@ class Stretch(Bytes):
         """The same, a segment at a time."""
         for begin, end, time_ns in self.pieces:
             yield Bytes(self.conversation, self.side, self.data[begin:end], time_ns)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Bytes that both sides sent by turns, without anything odd between them; time_ns is their latest time.
+
+    stretches: those of each side, next in its stream; one, or one of each.
+    """
+
+    conversation: Conversation
+    stretches: tuple[Stretch, ...]
+    time_ns: int
 
 
 @dataclass(slots=True)
@@ -235,7 +250,34 @@ class Ended:
     open: bool
 
 
-Event: TypeAlias = Opened | Established | Bytes | Lost | Passed | Summed | Closed | Reset | Ended
+Event: TypeAlias = Opened | Established | Bytes | Exchange | Lost | Passed | Summed | Closed | Reset | Ended
+
+
+class Sent(NamedTuple):
+    """What one side sent in several segments, each next to the one before it, with no flag but ACK and PSH.
+
+    seq: of the first byte. ack: what the last of them acknowledges; None where there were none.
+    """
+
+    seq: int
+    data: bytes
+    pieces: Pieces
+    ack: int | None
+
+
+class Turns(NamedTuple):
+    """Segments of both sides by turns, of which each acknowledges no more than there was before it.
+
+    key: of the first one's sender, `forth`. before: what its segments acknowledge before the first one of the
+    other side. packets: how many there were in all, empty ones too. last_ns: the latest time of any.
+    """
+
+    key: Key
+    forth: Sent
+    back: Sent
+    before: tuple[int, ...]
+    packets: int
+    last_ns: int
 
 
 class Connection:
@@ -394,6 +436,37 @@ class Conversations:
         conversation.last_ns = max(conversation.last_ns, last_ns)
         self._last_ns = max(self._last_ns, last_ns)
         return Stretch(conversation, half.side, data, last_ns, pieces)
+
+    def push_both(self, turns: Turns) -> Exchange | None:
+        """Take segments that both sides sent by turns, with which `push` would do no more than deliver them.
+
+        None, and nothing has happened, where they are not exactly next, or anything else is to be seen to
+        before the last of them.
+        """
+        half = self._halves.get(turns.key)
+        if half is None or turns.last_ns >= self._due_ns or half.connection.slot is not None:
+            return None
+        connection, own, other = half.connection, half.stream, half.other.stream
+        if own is None or other is None or not connection.quiet:
+            return None
+        forth, back = turns.forth, turns.back
+        if own.next_seq != forth.seq or (back.data and other.next_seq != back.seq):
+            return None
+        if not all(other.has_sent(ack) for ack in turns.before):
+            return None
+        conversation = connection.conversation
+        found = []
+        for stream, side, sent in ((own, half.side, forth), (other, half.other.side, back)):
+            if sent.data:
+                stream.take_many(sent.data)
+                found.append(Stretch(conversation, side, sent.data, max(sent.pieces.times), sent.pieces))
+        for stream, sent in ((other, forth), (own, back)):
+            if sent.ack is not None:
+                stream.acked(sent.ack, turns.last_ns)
+        conversation.packets += turns.packets
+        conversation.last_ns = max(conversation.last_ns, turns.last_ns)
+        self._last_ns = max(self._last_ns, turns.last_ns)
+        return Exchange(conversation, tuple(found), max(one.time_ns for one in found))
 
     @property
     def last_ns(self) -> int:

@@ -20,6 +20,7 @@ from dissect.capture.conversations import (
     Ended,
     Established,
     Event,
+    Exchange,
     Lost,
     Passed,
     Reset,
@@ -227,6 +228,8 @@ class Dissector:
             return self._bytes(event)
         if type(event) is Stretch:
             return self._stretch(event)
+        if type(event) is Exchange:
+            return self._exchange(event)
         match event:
             case Established():
                 self.established_ns = event.time_ns
@@ -329,7 +332,21 @@ class Dissector:
         own = event.side.other if self.turned else event.side
         if self._streams is None or self.facts[own].first_ns is None:
             return [record for one in event.single() for record in self._bytes(one)]
-        facts = self.facts[own]
+        self._mark_all(self.facts[own], event)
+        records = self._streams[own].feed_many(own, event.data, event.pieces)
+        return self._seen(records) if records else records
+
+    def _exchange(self, event: Exchange) -> list[Record]:
+        """Those of both sides, where it does not matter how they lie to each other."""
+        assert self._patient is not None
+        for one in event.stretches:
+            own = one.side.other if self.turned else one.side
+            self._mark_all(self.facts[own], one)
+            self._patient.keep(own, one.data, one.pieces)
+        return self._seen(self._patient.read_enough())
+
+    def _mark_all(self, facts: SideFacts, event: Stretch) -> None:
+        """Keep what the verdict needs of several segments."""
         sent = facts.sent
         room = MARKS - len(facts.marks)
         if room > 0:
@@ -338,8 +355,6 @@ class Dissector:
                 self._mark(facts, time_ns)
         facts.sent = sent + len(event.data)
         self._mark(facts, event.time_ns)
-        records = self._streams[own].feed_many(own, event.data, event.pieces)
-        return self._seen(records) if records else records
 
     def _mark(self, facts: SideFacts, time_ns: int) -> None:
         marks = facts.marks
@@ -581,6 +596,8 @@ class Dissector:
         for record in records:
             if isinstance(record, Message) and record.parts:
                 self._note(record)
+        if self._patient is not None:
+            self.conversation.apart = self._patient.apart
         return records
 
     def _note(self, message: Message) -> None:

@@ -57,7 +57,7 @@ class Order:
         return self._held > 0
 
     def add(self, records: Iterable[Record | Batch]) -> None:
-        """Take what became known."""
+        """Take what became known; of batches what is left here is cut off as they are given out."""
         for record in records:  # mostly there are none
             queue = self._queues[record.side]
             self._held += _cost(record)
@@ -107,15 +107,19 @@ class Order:
 
     def _pop(self, side: Side, until_ns: int | None) -> Record | Batch:
         """The side's next record; of a batch what comes by then, or (None) its first message."""
-        record = self._queues[side].popleft()
+        queue = self._queues[side]
+        record = queue[0]
         if isinstance(record, Batch):
             count = 1 if until_ns is None else record.by(until_ns)
             if count < len(record):
-                record, rest = record.cut(count)
-                self._queues[side].appendleft(rest)
-            self._latest[side] = max(self._latest[side], record.last_ns)
+                record = record.take(count)
+            else:
+                queue.popleft()
+            last_ns = record.last_ns
         else:
-            self._latest[side] = max(self._latest[side], record.time_ns)
+            queue.popleft()
+            last_ns = record.time_ns
+        self._latest[side] = max(self._latest[side], last_ns)
         self._held -= _cost(record)
         return record
 

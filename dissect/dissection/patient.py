@@ -41,34 +41,30 @@ class Patient:
         self.session = session
         session.batches = batches
         self._waiting = {side: _Waiting() for side in SIDES}
-        self._apart = False
+        self.apart = False
+        """Whether bytes wait, and so how those of one side lie to those of the other does not matter."""
 
     def feed(self, side: Side, data: bytes, now: int) -> list[Record]:
         """See `Session.feed`."""
-        if not self._apart:
+        if not self.apart:
             records = self.session.feed(side, data, now)
-            self._apart = self.session.apart
+            self.apart = self.session.apart
             return records
         waiting = self._waiting[side]
         waiting.data.append(data)
         waiting.size += len(data)
         waiting.ends.append(waiting.size)
         waiting.times.append(now)
-        return self.read() if waiting.size >= ENOUGH else []
+        return self.read_enough()
 
     def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
         """See `Session.feed_many`."""
-        if not self._apart:
+        if not self.apart:
             records = self.session.feed_many(side, data, pieces)
-            self._apart = self.session.apart
+            self.apart = self.session.apart
             return records
-        waiting = self._waiting[side]
-        base = waiting.size
-        waiting.data.append(data)
-        waiting.size += len(data)
-        waiting.ends += [base + end for end in pieces.ends] if base else pieces.ends
-        waiting.times += pieces.times
-        return self.read() if waiting.size >= ENOUGH else []
+        self.keep(side, data, pieces)
+        return self.read_enough()
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:
         """See `Session.gap`."""
@@ -83,6 +79,19 @@ class Patient:
         offset, since_ns = self.session.pending(side)
         waiting = self._waiting[side]
         return offset, waiting.times[0] if since_ns is None and waiting.times else since_ns
+
+    def keep(self, side: Side, data: bytes, pieces: Pieces) -> None:
+        """Bytes that wait in any case; only where the sides are apart."""
+        waiting = self._waiting[side]
+        base = waiting.size
+        waiting.data.append(data)
+        waiting.size += len(data)
+        waiting.ends += [base + end for end in pieces.ends] if base else pieces.ends
+        waiting.times += pieces.times
+
+    def read_enough(self) -> list[Record]:
+        """Read what waits, where it is enough."""
+        return self.read() if any(waiting.size >= ENOUGH for waiting in self._waiting.values()) else []
 
     def read(self) -> list[Record]:
         """Read what waits of both sides: the records of one are told no further than the other is read."""

@@ -12,7 +12,7 @@ At most one run of bytes in a message may have any length (pixels, a around). Wh
 are long, there is no shape.
 
 Of a shape without such a run the bytes that hold the fixed fields are a pattern. So the messages of that
-shape in a row are found by one match (`Shape.row`), and become lines by one formatting (`Shape.lines`).
+shape in a row are found by one match (`Shape.row`), and become lines by one formatting (`Shape.rows`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from operator import itemgetter
 from typing import Any
 
 from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
-from dissect.stream.batch import Around, Kind, Run
+from dissect.stream.batch import Around, Kind, Rows, Run
 from dissect.stream.fields import (
     ConditionalField,
     FieldListField,
@@ -62,8 +62,8 @@ LIST = 16
 """Items of a list in a shape at most."""
 ROW = 4096
 """Messages of one shape that are found in a row at once, at most."""
-LINES = 64
-"""Lines that are made at once: more at once are slower, as they do not fit the processor's nearest memory."""
+UNPACKED = 64
+"""Messages of which the numbers are unpacked at once."""
 HEADER = {(0, "message_type"), (0, "message_size"), (0, "sub_list")}
 """What of a data header all messages of a shape have in common, where it has no run of any length."""
 HOLE = b"@what-has-any-length@"
@@ -266,18 +266,15 @@ class Shape(Kind):
         found = self._pattern.match(data, at)
         return at if found is None else found.end()
 
-    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
+    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """See `Kind`."""
         if self._hole_at is not None or len(self._pieces) > 1:
-            return [
-                around.line(
-                    now, offset + end - run.size, run.size, self.text(data[end - run.size : end])
-                ).encode()
-                for end, now in zip(run.ends, times, strict=True)
-            ]
+            (now,), end = times, run.at + run.size
+            line = around.line(now, offset + run.at, run.size, self.text(data[run.at : end]))
+            return Rows(b"%b\n", 1, [line.encode()])
         if self._table is None:
             self._table = _Table(self)
-        return self._table.lines(around, data, run, offset, times)
+        return self._table.rows(around, data, run, offset, times)
 
     def of_size(self, size: int) -> KnownParts:
         """The parts of a message of `size` bytes."""
@@ -321,43 +318,35 @@ class _Table:
         wide = (leaf.order for leaf in shape._leaves if leaf.code in "hHiIqQ")
         byte_order = next(wide, "<")
         self._one = struct.Struct(byte_order + codes)
-        self._many = struct.Struct(byte_order + codes * LINES)
+        self._many = struct.Struct(byte_order + codes * UNPACKED)
         self._around: tuple[tuple[Around, int], list[bytes]] | None = None
 
-    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
+    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """See `Kind`."""
         texts, ranks, size = self._framed(around, run.size), self._ranks, run.size
-        each, first = len(ranks), offset + run.at
+        first, each = offset + run.at, len(ranks)
         if run.many == 1:
             alone = self._one.unpack_from(data, run.at)
-            return [b"%d".join(texts)[:-1] % (times[0], first, *[alone[rank] for rank in ranks])]
-        found: list[bytes] = []
-        for begin in range(0, run.many, LINES):
-            count, at = min(LINES, run.many - begin), run.at + begin * size
-            if count == LINES:
-                numbers = self._many.unpack_from(data, at)
+            return Rows(b"%d".join(texts), each + 2, (times[0], first, *[alone[rank] for rank in ranks]))
+        span = memoryview(data)[run.at : run.at + run.many * size]
+        whole = len(span) - len(span) % self._many.size
+        numbers = list(chain.from_iterable(self._many.iter_unpack(span[:whole])))
+        numbers += chain.from_iterable(self._one.iter_unpack(span[whole:]))
+        columns: list[Any] = [times, range(first, first + run.many * size, size)]
+        columns += [numbers[rank::each] for rank in ranks]
+        # What is the same in all of them is written once.
+        line, free = [texts[0]], []
+        for column, text in zip(columns, texts[1:], strict=True):
+            one = column[0]
+            if one == column[-1] and column.count(one) == run.many:
+                line += (b"%d" % one, text)
             else:
-                numbers = tuple(chain.from_iterable(self._one.iter_unpack(data[at : at + count * size])))
-            columns: list[Any] = [
-                times[begin : begin + count],
-                range(offset + at, offset + at + count * size, size),
-            ]
-            columns += [numbers[rank::each] for rank in ranks]
-            # What is the same in all of them is written once.
-            line, free = [texts[0]], []
-            for column, text in zip(columns, texts[1:], strict=True):
-                one = column[0]
-                if one == column[-1] and column.count(one) == count:
-                    line += (b"%d" % one, text)
-                else:
-                    line += (b"%d", text)
-                    free.append(column)
-            flat: list[Any] = [None] * (len(free) * count)
-            for place, column in enumerate(free):
-                flat[place :: len(free)] = column
-            found += (b"".join(line) * count % tuple(flat)).split(b"\n")
-            found.pop()
-        return found
+                line += (b"%d", text)
+                free.append(column)
+        flat: list[Any] = [None] * (len(free) * run.many)
+        for place, column in enumerate(free):
+            flat[place :: len(free)] = column
+        return Rows(b"".join(line), len(free), flat)
 
     def _framed(self, around: Around, size: int) -> list[bytes]:
         """The texts of a line between which numbers are: the time, the offset, and those of the shape."""

@@ -4,7 +4,7 @@
 A session may be full of small messages that all look alike. To make a record of each, to put it in order and
 to make a line of text of it costs more than all that is in them. A `Batch` stands for such messages, of one
 side, one behind the other without a byte between them: their bytes, and for each stretch of equal ones
-(`Run`) the kind, which knows what their fields are called. It can be cut, made into lines of text as it is,
+(`Run`) the kind, which knows what their fields are called. It can be taken apart, made into lines of text,
 or gone through, and is then the same messages as if each had been read by itself.
 """
 
@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 from dissect.stream.arrivals import Arrivals
 from dissect.stream.records import KnownParts, Message
 from dissect.stream.side import Side
+
+ROWS = 64
+"""Lines that are made at once: more at once are slower, as they do not fit the processor's nearest memory."""
 
 
 class Around(NamedTuple):
@@ -47,12 +50,30 @@ class Kind(KnownParts):
         """The parts of such a message of `size` bytes."""
         raise NotImplementedError
 
-    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
+    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """A line for each message of `run`, which lies in `data`: what `around.line` says, in ASCII.
 
         offset: where `data` begins in the stream. times: when each message had come (ns).
         """
         raise NotImplementedError
+
+
+class Rows(NamedTuple):
+    """Lines that differ in some numbers only: what all of them have, with a place for each number."""
+
+    template: bytes
+    """With its end of line; each % that is meant as one twice."""
+    width: int
+    """How many numbers a line has."""
+    numbers: Sequence[Any]
+    """Those of all lines, one after the other."""
+
+    def text(self, begin: int, stop: int) -> bytes:
+        """The lines from number `begin` to before `stop`."""
+        template, width, numbers = self
+        if stop - begin <= ROWS:
+            return template * (stop - begin) % tuple(numbers[width * begin : width * stop])
+        return b"".join([self.text(at, min(at + ROWS, stop)) for at in range(begin, stop, ROWS)])
 
 
 class Run(NamedTuple):
@@ -79,10 +100,9 @@ class Series:
     """What all parts of a batch share."""
 
     __slots__ = (
-        "_around",
         "_arrivals",
         "_ends_of_runs",
-        "_lines",
+        "_made",
         "data",
         "ends",
         "offset",
@@ -106,8 +126,7 @@ class Series:
         """The same, or the time of one before, where that came later."""
         self._arrivals = arrivals
         self._ends_of_runs = list(accumulate(run.many for run in runs))
-        self._around: object = None
-        self._lines: list[bytes] = []
+        self._made: dict[int, tuple[Around, Rows]] = {}
 
     def within(self, begin: int, stop: int) -> Iterator[Run]:
         """The runs of the messages from number `begin` to before `stop`."""
@@ -130,25 +149,26 @@ class Series:
                 place = offset + start
                 yield Message(side, protocol, name, place, size, raw, first, last, parts, None, extra)
 
-    def lines(self, around: Callable[[str], Around]) -> list[bytes]:
-        """A line for each message; `around` gives what is around, of a message's name."""
-        if self._around is not around:
-            self._around, self._lines = around, self._made(around)
-        return self._lines
+    def text(self, around: Callable[[str], Around], begin: int, stop: int) -> bytes:
+        """A line for each of the messages from number `begin` to before `stop`; see `Batch.text`."""
+        found = []
+        for index in range(bisect_right(self._ends_of_runs, begin), len(self.runs)):
+            last = self._ends_of_runs[index]
+            first = last - self.runs[index].many
+            if first >= stop:
+                break
+            mine, made = around(self.runs[index].kind.title), self._made.get(index)
+            if made is None or made[0] != mine:
+                made = self._made[index] = mine, self._rows(mine, self.runs[index], first)
+            found.append(made[1].text(max(begin - first, 0), min(stop, last) - first))
+        return found[0] if len(found) == 1 else b"".join(found)
 
-    def _made(self, around: Callable[[str], Around]) -> list[bytes]:
-        found: list[bytes] = []
-        for run in self.runs:
-            mine, number = around(run.kind.title), len(found)
-            if run.extra:
-                found += [
-                    mine.line(one.time_ns, one.offset, one.size, one.text()).encode()
-                    for one in self.messages(number, number + run.many)
-                ]
-            else:
-                times = self.times[number : number + run.many]
-                found += run.kind.lines(mine, self.data, run, self.offset, times)
-        return found
+    def _rows(self, around: Around, run: Run, first: int) -> Rows:
+        """The lines of a run that begins with message number `first`."""
+        if not run.extra:
+            return run.kind.rows(around, self.data, run, self.offset, self.times[first : first + run.many])
+        (one,) = self.messages(first, first + 1)
+        return Rows(b"%b\n", 1, [around.line(one.time_ns, one.offset, one.size, one.text()).encode()])
 
 
 class Batch:
@@ -209,14 +229,12 @@ class Batch:
         """The messages, as if each had been read by itself."""
         return self.series.messages(self.begin, self.stop)
 
-    def cut(self, count: int) -> tuple[Batch, Batch]:
-        """The first `count` of them, and the others."""
-        middle = self.begin + count
-        return Batch(self.series, self.begin, middle), Batch(self.series, middle, self.stop)
+    def take(self, count: int) -> Batch:
+        """The first `count` of them, which this has no more."""
+        begin = self.begin
+        self.begin = begin + count
+        return Batch(self.series, begin, begin + count)
 
-    def lines(self, around: Callable[[str], Around]) -> list[bytes]:
-        """A line of ASCII for each; `around` gives what is around, of a message's name.
-
-        The same `around` is quicker than one that gives the same.
-        """
-        return self.series.lines(around)[self.begin : self.stop]
+    def text(self, around: Callable[[str], Around]) -> bytes:
+        """A line of ASCII for each, with its end; `around` gives what is around, of a message's name."""
+        return self.series.text(around, self.begin, self.stop)

@@ -39,16 +39,17 @@ def lines_of(events: list[Event], *, together: bool) -> list[bytes]:
     """All that is told, as lines."""
     found: list[bytes] = []
 
-    def frame(record: Record | Batch, number: int, link: SpiceLink | None, name: str) -> Around:
+    def around(record: Record | Batch, number: int, link: SpiceLink | None, name: str) -> Around:
         channel = None if link is None else link.channel
         return Around(f"{number} {channel} {record.side} {name} ", " ", " ", " ", "")
 
     def one(conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
-        around = frame(record, conversation.index, link, record.name)
-        found.append(around.line(record.time_ns, record.offset, record.size, record.text()).encode())
+        mine = around(record, conversation.index, link, record.name)
+        found.append(mine.line(record.time_ns, record.offset, record.size, record.text()).encode())
 
     def many(conversation: Conversation, link: SpiceLink | None, batch: Batch) -> None:
-        found.extend(batch.lines(lambda name: frame(batch, conversation.index, link, name)))
+        text = batch.text(lambda name: around(batch, conversation.index, link, name))
+        found.extend(text.splitlines())
 
     for _ in dissect(events, watch=one, together=many if together else None):
         pass

@@ -47,7 +47,7 @@ def hold(events: list[Event]) -> list[Message]:
     return known(quick)
 
 
-FRAME = Around('{"100 %": ', " %d ", " %% ", " %s ", "}%")
+AROUND = Around('{"100 %": ', " %d ", " %% ", " %s ", "}%")
 
 
 def together(events: list[Event], quick: list[Record]) -> list[Batch]:
@@ -59,8 +59,8 @@ def together(events: list[Event], quick: list[Record]) -> list[Batch]:
     records += [one for batch in batches for one in batch]
     assert sorted(records, key=_place) == sorted(quick, key=_place)
     for batch in batches:
-        lines = [FRAME.line(one.time_ns, one.offset, one.size, one.text()).encode() for one in batch]
-        assert batch.lines(lambda name: FRAME) == lines
+        lines = [AROUND.line(one.time_ns, one.offset, one.size, one.text()) + "\n" for one in batch]
+        assert batch.text(lambda name: AROUND) == "".join(lines).encode()
     return batches
 
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dissect.stream.arrivals import Arrivals
-from dissect.stream.batch import Around, Batch, Kind, Run, Series
+from dissect.stream.batch import Around, Batch, Kind, Rows, Run, Series
 from dissect.stream.records import KnownParts, Message
 from dissect.stream.side import Side
 
-FRAME = Around("time ", " at ", " size ", " fields ", " end")
+AROUND = Around("time ", " at ", " size ", " fields ", " end")
 
 
 class Letters(Kind):
@@ -27,13 +27,14 @@ class Letters(Kind):
     def text(self, raw: bytes) -> str:
         return raw.decode()
 
-    def lines(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> list[bytes]:
-        return [
-            around.line(
-                now, offset + end - run.size, run.size, self.text(data[end - run.size : end])
-            ).encode()
+    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
+        size = run.size
+        numbers = [
+            (now, offset + end - size, data[end - size : end])
             for end, now in zip(run.ends, times, strict=True)
         ]
+        template = around.line(0, 0, size, "{}").replace("0", "%d").replace("{}", "%b")
+        return Rows(template.encode() + b"\n", 3, [number for row in numbers for number in row])
 
 
 @st.composite
@@ -64,8 +65,9 @@ def test_a_batch_is_its_messages(found: tuple[Series, list[int]], drawn: st.Data
         assert (one.first_ns, one.last_ns) == (each[at], max(each[at : at + one.size]))
     begin = drawn.draw(st.integers(0, len(messages) - 1))
     stop = drawn.draw(st.integers(begin + 1, len(messages)))
-    _, later = Batch.of(whole).cut(begin)
-    part, rest = later.cut(stop - begin)
+    rest = Batch.of(whole)
+    rest.take(begin)
+    part = rest.take(stop - begin)
     mine = messages[begin:stop]
     assert list(part) == mine
     assert len(part) == len(mine)
@@ -81,11 +83,12 @@ def test_a_batch_is_its_messages(found: tuple[Series, list[int]], drawn: st.Data
 
     def around(name: str) -> Around:
         assert name == "Letters"
-        return FRAME
+        return AROUND
 
-    wanted = [FRAME.line(m.time_ns, m.offset, m.size, m.text()).encode() for m in mine]
-    assert part.lines(around) == wanted
-    assert part.lines(lambda name: FRAME) == wanted
+    wanted = "".join(AROUND.line(m.time_ns, m.offset, m.size, m.text()) + "\n" for m in mine).encode()
+    assert part.text(around) == wanted
+    assert part.text(around) == wanted
+    assert part.text(lambda name: AROUND) == wanted
 
 
 def test_what_is_beside_the_fields_is_in_the_line() -> None:
@@ -94,6 +97,6 @@ def test_what_is_beside_the_fields_is_in_the_line() -> None:
     whole = Series(Side.CLIENT, "spice", 0, b"{}", [Run(Letters(), 0, 2, 1, {"more": 1})], arrivals)
     (message,) = Batch.of(whole)
     assert isinstance(message, Message)
-    (line,) = Batch.of(whole).lines(lambda name: FRAME)
-    assert line == FRAME.line(5, 0, 2, message.text()).encode()
+    line = Batch.of(whole).text(lambda name: AROUND)
+    assert line == AROUND.line(5, 0, 2, message.text()).encode() + b"\n"
     assert b'"more": 1' in line

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,10 +148,8 @@ def _stream(args: Namespace, key: PrivateKey | None) -> int:
         print(to_line(name, conversation.index, link, record, secrets=args.secrets))
 
     def together(name: str, conversation: Conversation, link: SpiceLink | None, batch: Batch) -> None:
-        lines = batch.lines(
-            _frames(name, conversation.index, link, batch.side is Side.CLIENT, batch.protocol)
-        )
-        print(b"\n".join(lines).decode())
+        text = batch.text(_frames(name, conversation.index, link, batch.side is Side.CLIENT, batch.protocol))
+        sys.stdout.write(text.decode())
 
     for _ in Captures([args.capture], only=args.conversation, watch=tell, together=together):
         pass
@@ -267,11 +266,12 @@ def _frames(
 ) -> Callable[[str], Around]:
     """What is around the messages of one side, by their names."""
 
-    def frame(name: str) -> Around:
+    @cache
+    def around(name: str) -> Around:
         before = _before(capture, conversation, "message", client, protocol, name)
         return Around(before, OFFSET, SIZE, FIELDS, _behind(link))
 
-    return frame
+    return around
 
 
 def to_line(
