@@ -19,6 +19,36 @@ def _bit(words: str, bit: int) -> Callable[[Message], Sequence[Any]]:
     return lambda message: [word >> bit & 1 for word in message[words][:1]]
 
 
+def _own(channel: int, names: str) -> dict[str, Ours]:
+    """The capabilities of one channel, by tshark's names for their bits."""
+
+    def bit(number: int) -> Callable[[Message], Sequence[Any]]:
+        def found(message: Message) -> Sequence[Any]:
+            its = message.values.get("channel_type", message.extra.get("channel_type"))
+            return _bit("channel_caps", number)(message) if its == channel else []
+
+        return found
+
+    return {f"spice.{name}": bit(number) for number, name in enumerate(names.split())}
+
+
+CHANNELS: dict[str, Ours] = {
+    **_own(
+        1,
+        "main_cap_semi_migrate main_cap_vm_name_uuid main_cap_agent_connected_tokens "
+        "main_cap_seamless_migrate",
+    ),
+    **_own(
+        2,
+        "display_cap_sized_stream display_cap_monitors_config display_cap_composite display_cap_a8_surface "
+        "display_cap_stream_report display_cap_lz4_compression display_cap_pref_compression "
+        "display_cap_gl_scanout display_cap_multi_codec display_cap_codec_mjpeg display_cap_codec_vp8 "
+        "display_cap_codec_h264 display_cap_pref_video_codec_type display_cap_codec_vp9 "
+        "display_cap_codec_h265",
+    ),
+    **_own(5, "playback_cap_celt_0_5_1 playback_cap_volume playback_cap_latency playback_cap_opus"),
+    **_own(6, "record_cap_celt record_cap_volume record_cap_opus"),
+}
 COMMON: dict[str, Ours] = {
     "spice.common_cap_auth_select": _bit("common_caps", 0),
     "spice.common_cap_auth_spice": _bit("common_caps", 1),
@@ -53,6 +83,47 @@ def _edges(rects: Sequence[str], edge: str, message: Message) -> Sequence[Any]:
     return [value for rect in rects for value in at(message.values, f"{rect}.{edge}")]
 
 
+def _source(part: str, field: str) -> Callable[[Message], Sequence[Any]]:
+    """A field of the image that is drawn: of its descriptor, or of its data where they are of this kind."""
+
+    def found(message: Message) -> Sequence[Any]:
+        image = message.values["src_bitmap"].to
+        return [] if image is None or part not in image else [image[part][field]]
+
+    return found
+
+
+MASK: dict[str, Ours] = {"spice.point32.x": "mask.pos.x", "spice.point32.y": "mask.pos.y"}
+IMAGE: dict[str, Ours] = {
+    **{
+        f"spice.image_{name}": _source("descriptor", name)
+        for name in ["id", "type", "flags", "width", "height"]
+    },
+    "spice.quic_type": _source("quic", "quic_type"),
+    "spice.quic_width": _source("quic", "width"),
+    "spice.quic_height": _source("quic", "height"),
+    "spice.quic_image_size": _source("quic", "data_size"),
+    "spice.lz_rgb_image_size": _source("lz_rgb", "data_size"),
+}
+
+
+def _locks(words: str) -> dict[str, Ours]:
+    """The lock keys, together and one by one."""
+
+    def key(bit: int) -> Callable[[Message], Sequence[Any]]:
+        return lambda message: [message[words] >> bit & 1]
+
+    found: dict[str, Ours] = {"spice.keyboard_modifiers": words}
+    for bit, name in enumerate(("scroll_lock", "num_lock", "caps_lock")):
+        found[f"spice.keyboard_modifier_{name}"] = key(bit)
+    return found
+
+
+def _cursor(*, moves: bool = False) -> dict[str, Ours]:
+    place: dict[str, Ours] = {"spice.point16.x": "position.x", "spice.point16.y": "position.y"}
+    return place if moves else {**place, "spice.cursor_flags": "cursor.flags"}
+
+
 MORE: dict[str, dict[str, Ours]] = {
     "SPICE_MSG_SET_ACK": {"spice.red_set_ack_generation": "generation", "spice.red_set_ack_window": "window"},
     "SPICE_MSGC_ACK_SYNC": {"spice.red_set_ack_generation": "generation"},
@@ -62,6 +133,7 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.timestamp": "time_stamp",
         "spice.notify_severity": "severity",
         "spice.notify_visibility": "visibility",
+        "spice.notify_code": "what",
         "spice.notify_message_length": "message_len",
         "spice.notify_message": "message",
     },
@@ -102,6 +174,10 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.display_head_id": "heads[].monitor_id",
         "spice.display_head_width": "heads[].width",
         "spice.display_head_height": "heads[].height",
+        "spice.display_head_surface_id": "heads[].surface_id",
+        "spice.display_head_x": "heads[].x",
+        "spice.display_head_y": "heads[].y",
+        "spice.display_head_flags": "heads[].flags",
     },
     "SPICE_MSG_DISPLAY_STREAM_CREATE": {
         "spice.display_stream_id": "id",
@@ -109,9 +185,17 @@ MORE: dict[str, dict[str, Ours]] = {
         "spice.display_stream_flags": "flags",
         "spice.stream_width": "stream_width",
         "spice.stream_height": "stream_height",
+        "spice.stream_src_width": "src_width",
+        "spice.stream_src_height": "src_height",
+        "spice.display_stream_stamp": "stamp",
         **_drawing("dest", base=""),
     },
-    "SPICE_MSG_DISPLAY_STREAM_ACTIVATE_REPORT": {"spice.display_stream_id": "stream_id"},
+    "SPICE_MSG_DISPLAY_STREAM_ACTIVATE_REPORT": {
+        "spice.display_stream_id": "stream_id",
+        "spice.display_stream_report_unique_id": "unique_id",
+        "spice.display_stream_report_max_window_size": "max_window_size",
+        "spice.display_stream_report_timeout": "timeout_ms",
+    },
     "SPICE_MSG_DISPLAY_STREAM_CLIP": {
         "spice.display_stream_id": "id",
         "spice.clip_type": "clip.type",
@@ -120,9 +204,16 @@ MORE: dict[str, dict[str, Ours]] = {
     "SPICE_MSG_DISPLAY_STREAM_DESTROY": {"spice.display_stream_id": "id"},
     "SPICE_MSG_DISPLAY_DRAW_COPY": {
         **_drawing("base.box", "src_area"),
+        **IMAGE,
+        **MASK,
         "spice.display_rop_descriptor": "rop_descriptor",
+        "spice.scale_mode": "scale_mode",
     },
-    "SPICE_MSG_DISPLAY_COPY_BITS": _drawing("base.box"),
+    "SPICE_MSG_DISPLAY_COPY_BITS": {
+        **_drawing("base.box"),
+        "spice.point32.x": "src_pos.x",
+        "spice.point32.y": "src_pos.y",
+    },
     "SPICE_MSG_DISPLAY_STREAM_DATA": {
         "spice.display_stream_id": "base.id",
         "spice.multimedia_time": "base.multi_media_time",
@@ -130,15 +221,25 @@ MORE: dict[str, dict[str, Ours]] = {
     },
     "SPICE_MSG_DISPLAY_DRAW_FILL": {
         **_drawing("base.box"),
+        **MASK,
         "spice.brush_type": "brush.type",
         "spice.display_rop_descriptor": "rop_descriptor",
     },
-    "SPICE_MSG_INPUTS_INIT": {"spice.keyboard_modifiers": "keyboard_modifiers"},
-    "SPICE_MSG_INPUTS_KEY_MODIFIERS": {"spice.keyboard_modifiers": "modifiers"},
-    "SPICE_MSGC_INPUTS_KEY_MODIFIERS": {"spice.keyboard_modifiers": "modifiers"},
+    "SPICE_MSG_INPUTS_INIT": _locks("keyboard_modifiers"),
+    "SPICE_MSG_INPUTS_KEY_MODIFIERS": _locks("modifiers"),
+    "SPICE_MSGC_INPUTS_KEY_MODIFIERS": _locks("modifiers"),
+    "SPICE_MSGC_INPUTS_MOUSE_POSITION": {
+        "spice.point32.x": "x",
+        "spice.point32.y": "y",
+        "spice.button_state": "buttons_state",
+        "spice.mouse_display_id": "display_id",
+    },
     "SPICE_MSGC_INPUTS_KEY_DOWN": {"spice.keyboard_key_code": "code"},
     "SPICE_MSGC_INPUTS_KEY_UP": {"spice.keyboard_key_code": "code"},
+    "SPICE_MSG_CURSOR_MOVE": _cursor(moves=True),
+    "SPICE_MSG_CURSOR_SET": {**_cursor(), "spice.cursor_trail_visible": "visible"},
     "SPICE_MSG_CURSOR_INIT": {
+        **_cursor(),
         "spice.cursor_trail_len": "trail_length",
         "spice.cursor_trail_freq": "trail_frequency",
         "spice.cursor_trail_visible": "visible",
@@ -158,11 +259,12 @@ FIELDS: dict[str, dict[str, Ours]] = {
     "SpiceLinkMess": {
         **HEADER,
         **COMMON,
+        **CHANNELS,
         "spice.conn_id": "connection_id",
         "spice.channel_type": "channel_type",
         "spice.channel_id": "channel_id",
     },
-    "SpiceLinkReply": {**HEADER, **COMMON, "spice.error_code": "error"},
+    "SpiceLinkReply": {**HEADER, **COMMON, **CHANNELS, "spice.error_code": "error"},
     "SpiceLinkResult": {"spice.ticket_server": "result"},
     "SpiceSaslResult": {"spice.ticket_server": "sasl_result"},
     **{name: {**DATA, **MORE.get(name, {})} for name in sorted(NAMES)},
