@@ -35,6 +35,7 @@ from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.batch import Batch
 from dissect.stream.records import Record
+from dissect.stream.text import duration
 
 if TYPE_CHECKING:
     from dissect.dissection.readers import Reader
@@ -49,6 +50,10 @@ Watch = Callable[[str, Conversation, SpiceLink | None, Record], None]
 
 WatchTogether = Callable[[str, Conversation, SpiceLink | None, Batch], None]
 """The same for messages in a batch."""
+
+
+BACK_NS = 10_000_000_000
+"""Times of packets that run back by so much are neither jitter nor what small buffers do to their order."""
 
 
 def add_capture_arguments(parser: ArgumentParser, *, many: bool) -> None:
@@ -375,6 +380,12 @@ class Captures:
                 continue
             for problem in capture.problems:
                 terminal.complain(problem.reason, source=name, offset=problem.offset)
+            if capture.back_ns >= BACK_NS:
+                terminal.complain(
+                    f"the times of its packets run back by up to {duration(capture.back_ns)}: if its parts "
+                    "were put together in the wrong order, Wireshark's reordercap puts them right",
+                    source=name,
+                )
             if (unused := capture.not_used()) is not None:
                 self._unused.append((name, unused, capture.offset))
         if last is not None:

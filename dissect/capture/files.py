@@ -399,7 +399,8 @@ class Capture:
     format: "pcap" or "pcapng". compression: "gzip", "xz", "zstd", "lz4", "bzip2" or None.
     problems: what was wrong so far, in file order (see `MAX_PROBLEMS`).
     frames: how many frames were handed out so far.
-    first_ns: the earliest time of any frame so far, None before the first.
+    first_ns: the earliest time of any frame so far, None before the first. back_ns: how far (ns) a frame's
+    time lies before an earlier frame's, at most; where many frames are read at once it may be more.
     skipped: why frames were not used, and how many, kept by those who decode them (`conversations.read`).
     secrets: what decryption needs, as Decryption Secrets Blocks have it: (kind, data), `MAX_SECRETS` bytes.
     notes: names of addresses and interfaces, and comments. Names at the end of a file that is
@@ -413,6 +414,7 @@ class Capture:
         self.problems: list[Problem] = []
         self.frames = 0
         self.first_ns: int | None = None
+        self.back_ns = 0
         self.skipped: Counter[str] = Counter()
         self.secrets: list[tuple[int, bytes]] = []
         self.notes = Notes()
@@ -670,10 +672,17 @@ class Capture:
             )
 
     def _account(self, run: Run) -> None:
-        self._counted(len(run), int(run.times.min()), int(run.times.max()))
+        import numpy as np
+
+        times = run.times
+        if (times[1:] < times[:-1]).any():
+            self.back_ns = max(self.back_ns, int((np.maximum.accumulate(times) - times).max()))
+        self._counted(len(run), int(times.min()), int(times.max()))
 
     def _counted(self, count: int, low: int, high: int) -> None:
         self.frames += count
+        if self._last_ns is not None and self._last_ns - low > self.back_ns:
+            self.back_ns = self._last_ns - low
         self.first_ns = low if self.first_ns is None else min(self.first_ns, low)
         self._last_ns = high if self._last_ns is None else max(self._last_ns, high)
 
@@ -1081,8 +1090,9 @@ class Capture:
             self.first_ns = self._last_ns = time_ns
         elif time_ns > self._last_ns:
             self._last_ns = time_ns
-        elif time_ns < self.first_ns:
-            self.first_ns = time_ns
+        elif time_ns < self._last_ns:
+            self.back_ns = max(self.back_ns, self._last_ns - time_ns)
+            self.first_ns = min(self.first_ns, time_ns)
         if self.notes.packets:
             self.notes.came_by(self.frames, interface)
         return Frame(self.frames, offset, time_ns, linktype, data, length, interface)

@@ -19,6 +19,7 @@ from dissect.app import main as app
 from dissect.app.captures import Captures, Growing, Wanted, by_first_packet
 from dissect.capture import PcapngWriter, open_capture
 from tests.app.captures import CURE, FAST, HANG, START, write
+from tests.capture.build import pcap
 from tests.dissection.conversations import run
 
 FIRSTBYTE = [sys.executable, "-m", "dissect.app.main"]
@@ -257,6 +258,23 @@ def test_a_growing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     timer.join()
     growing.close()
     assert os.path.getsize(path) == 7  # noqa: PTH202
+
+
+@pytest.mark.parametrize("back", [9_999, 10_000])
+def test_times_that_run_back_far_are_said(
+    back: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_capture(write(tmp_path / "x.pcapng", CURE)) as capture:
+        packets = [(frame.time_ns, frame.data) for frame in capture]
+    last = packets.pop()
+    other = packets[-1][0] - back * 10**6
+    path = tmp_path / "y.pcap"
+    path.write_bytes(pcap([*packets, (other, last[1])], nano=True))
+    assert len(rows(capsys, str(path))) == 1
+    assert app.main(["verdict", str(path)]) == app.PASS
+    assert ("the times of its packets run back by up to 10 s: " in capsys.readouterr().err) == (
+        back == 10_000
+    )
 
 
 def test_names_without_times_stay_where_they_are(tmp_path: Path) -> None:

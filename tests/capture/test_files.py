@@ -522,3 +522,20 @@ def test_any_damage(sample: bytes, changes: list[tuple[int, int]]) -> None:
     for at, value in changes:
         data[at % len(data)] = value
     consume(bytes(data))
+
+
+@pytest.mark.parametrize("form", ["pcap", "pcapng"])
+def test_how_far_times_run_back(form: str) -> None:
+    """Frame by frame, and many at once; over the border of what is read at once too."""
+    times = [5, 7, 6, 9, 3, 9, 20, 19]
+    frames = [(time, b"x") for time in times]
+    data = shb() + idb(resolution=9) + b"".join(epb(*one) for one in frames)
+    if form == "pcap":
+        data = pcap(frames, nano=True)
+    for most in (0, 2, 4, 100):
+        capture = open_capture(io.BytesIO(data), "x")
+        next(capture)
+        while most and capture.run(most) is not None:
+            pass
+        assert len(list(capture)) + capture.frames >= len(times)
+        assert (capture.back_ns, capture.first_ns, capture.end_ns) == (6, 3, 20)
