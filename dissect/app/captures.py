@@ -112,7 +112,7 @@ def add_selection_arguments(parser: ArgumentParser) -> None:
         type=job_count,
         default=len(os.sched_getaffinity(0)),
         metavar="N",
-        help="processes that read a large file together (default: one a core, here %(default)s)",
+        help="cores that are used for one large file (default: all there are, here %(default)s)",
     )
     parser.add_argument(
         "--follow", action="store_true", help="at the end of a file wait for more, until Ctrl-C"
