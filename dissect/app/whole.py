@@ -15,9 +15,20 @@ from typing import BinaryIO
 def whole(name: str) -> Iterator[BinaryIO]:
     """A file to write, under a name of its own until it is finished: a failure leaves what was there.
 
-    What is there and is no plain file (a pipe, a terminal) is written as it is. Raises OSError.
+    What is there and is no plain file (a pipe, a terminal) is written as it is. Raises OSError, which names
+    the file also where writing it failed (Python does not say what was written).
     """
-    path = Path(name)
+    try:
+        with _opened(Path(name), name) as stream:
+            yield stream
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, name) from None
+        raise
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
     if path.exists() and not path.is_file():
         with path.open("wb") as stream:
             yield stream

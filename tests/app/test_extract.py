@@ -229,6 +229,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert done.returncode == app.UNUSABLE
     assert done.stderr.count("\n") == 1
     assert "too large" in done.stderr
+    assert str(target) in done.stderr
     assert target.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pcapng", "x.pcapng"]
 

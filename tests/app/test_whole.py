@@ -47,6 +47,14 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_what_could_not_be_written_is_named() -> None:
+    with pytest.raises(OSError, match="/dev/full"), whole("/dev/full") as stream:
+        stream.write(bytes(1 << 20))
+    with pytest.raises(BrokenPipeError), whole("/dev/null"):
+        raise BrokenPipeError(32, "Broken pipe")
+
+
 def test_a_pipe_stays_one(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
