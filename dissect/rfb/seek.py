@@ -15,13 +15,15 @@ RFB has no marks and few lengths, so a message is believed only on evidence from
 
 What lies before is reported as not decoded. Where nothing is believed, nothing is read: none is made up.
 
-A capture that begins in mid-session is RFB (`join`) where both directions say so. The client's captured bytes
-are its messages from the first one to the last, worth `EVIDENCE` bits, and name a part of the screen; or such
-a chain as above is found in them. In what the server says there is an update, whole, of rectangles within
-that screen, in encodings that the client has named or else that are common, and from its end on there are
-messages up to where bytes stopped arriving. The pixel format is not known then: the one with which the update
-can be walked to its end is assumed, where only one can be and no other needs more bytes; else none is. Where
-the server is silent to the end, the client's messages alone must be worth `ALONE` bits.
+A capture that begins in mid-session is RFB (`join`) where both directions say so. The client's captured
+bytes are its messages from the first one to the last, worth `EVIDENCE` bits, and name a part of the screen;
+or such a chain as above is found in them. In what the server says there is an update, whole, of rectangles
+within that screen, in encodings that the client has named or else that are common, and from its end on
+there are messages up to where bytes stopped arriving. The pixel format is not known then: the one with
+which the update can be walked to its end is assumed, where only one can be and no other needs more bytes;
+else none is. Where the server is silent to the end, the client's messages alone must be worth `ALONE` bits.
+A client that names no part of the screen may answer a fence instead: the server's, with the same payload,
+was there as well.
 """
 
 from __future__ import annotations
@@ -155,6 +157,8 @@ def _update(data: bytes, at: int, allowed: Set[int], screen: Screen, form: Forma
             if not inside or not rect.width * rect.height:
                 raise Wrong("not on the screen")
 
+    if len(data) < at + 4:
+        raise _More
     count = int.from_bytes(data[at + 2 : at + 4], "big")
     walk = Walk(_Partial(data), at + 4)
     for _ in encodings.update(walk, count, form, before, lambda rect, start, end: None):
@@ -334,6 +338,9 @@ ALONE = 256
 
 ANY_SCREEN = (1 << 16, 1 << 16)
 
+REQUEST = 1 << 31
+"""The flag of a fence that wants an answer. rfbproto.rst "ClientFence"."""
+
 
 _PADDED: Set[type[messages.RfbPacket]] = {messages.ServerCutText, messages.ServerFence}
 """The server's messages with three bytes of padding after their type."""
@@ -410,8 +417,12 @@ def join(client_data: bytes, server_data: bytes, arrivals: Set[int], *, ended: b
     wanted = frozenset(heard.encodings or COMMON)
     if not server_data and ended and bits >= ALONE:
         return Joined(screen, _unknown_format(), wanted, "the capture begins in mid-session")
-    if bits < EVIDENCE or screen == ANY_SCREEN:
+    if bits < EVIDENCE:
         return None
+    if screen == ANY_SCREEN:
+        if not _answered(client_data, heard.offsets, server_data, arrivals):
+            return None
+        return Joined(screen, _unknown_format(), wanted, "the capture begins in mid-session")
     formats = FORMATS if heard.form is None else (*FORMATS, heard.form)
     places = [_whole_update(server_data, wanted, screen, form, arrivals) for form in formats]
     found_in = {place for place in places if place is not None}
@@ -425,6 +436,24 @@ def join(client_data: bytes, server_data: bytes, arrivals: Set[int], *, ended: b
         return Joined(screen, _unknown_format(), wanted, "the capture begins in mid-session")
     why = f"the capture begins in mid-session; {fitting[0].bits} bits a pixel are assumed, which fit"
     return Joined(screen, fitting[0], wanted, why)
+
+
+def _answered(client_data: bytes, offsets: list[int], server_data: bytes, arrivals: Set[int]) -> bool:
+    """Whether a fence of one side answers one of the other: the same flags and payload, but for `REQUEST`.
+
+    And whether the client says something else too: fences alone could be of either side.
+    """
+    if all(client_data[at] == 0xF8 for at in offsets):
+        return False
+    asked = {
+        _fence(server_data, at) for at in arrivals if re.compile(_FENCE).match(server_data, at) is not None
+    }
+    return not asked.isdisjoint(_fence(client_data, at) for at in offsets if client_data[at] == 0xF8)
+
+
+def _fence(data: bytes, at: int) -> tuple[int, bytes]:
+    flags = int.from_bytes(data[at + 4 : at + 8], "big") & ~REQUEST
+    return flags, data[at + 9 : at + 9 + data[at + 8]]
 
 
 def _unknown_format() -> Format:

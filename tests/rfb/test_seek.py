@@ -8,6 +8,7 @@ import random
 import pytest
 
 from dissect.rfb import messages as m
+from dissect.rfb import seek
 from dissect.rfb.session import RfbSession
 from dissect.stream.session import LocalProtocolError
 from tests.benchmarks.damage import PCAPS, Damage, conversations, cut, damage, messages, normal_phase, play
@@ -238,3 +239,31 @@ def test_a_lost_segment_of_a_real_session(name: str) -> None:
     total = Damage(*(sum(values) for values in zip(*(vars(one).values() for one in found), strict=True)))
     assert (total.invented, total.violations) == (0, 0)
     assert total.recovered / total.remaining > 0.97
+
+
+ANSWER = b"\xf8\0\0\0" + u32(3) + b"\2ab"
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "known"),
+    [
+        (ANSWER + KEY, FENCE, True),
+        (ANSWER + KEY, b"pixels" + FENCE, False),  # nothing began to arrive there
+        (ANSWER + KEY, b"\xf8\0\0\0" + u32(0x80000003) + b"\2xy", False),
+        (ANSWER + ANSWER, FENCE, False),  # either side could have said this
+        (FENCE, ANSWER + ANSWER, False),
+    ],
+)
+def test_a_client_that_answers_fences_is_known_in_mid_session(
+    client: bytes, server: bytes, known: bool
+) -> None:
+    joined = seek.join(client, server, {0})
+    assert (joined is not None) is known
+    if joined is not None:
+        assert joined.form.why_unknown is not None
+
+
+def test_two_bytes_of_an_update_are_no_update() -> None:
+    """The count of rectangles is not there yet."""
+    client = b"\3\1" + u16(0) + u16(0) + u16(4) + u16(3) + KEY
+    assert seek.join(client, update(RAW) + b"\0\0", {0}) is None
