@@ -4,7 +4,7 @@
 - `lz`: LZ and GLZ data to the bytes of their pixels
 - `quic`: QUIC data to pixels
 - `images`: an image of any type, as its message holds it, to red, green, blue and alpha
-- `scaling`: an image in another size
+- `scaling`, `compose`: an image in another size, and over what is there
 - `lines`, `glyphs`: which pixels a path and a text cover
 - `screen`: `Renderer`, which takes the records of a display channel in order and keeps its surfaces
 

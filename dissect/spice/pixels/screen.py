@@ -19,7 +19,8 @@ import numpy.typing as npt
 from dissect.spice import constants
 from dissect.spice.channels import display
 from dissect.spice.fields import Pointer
-from dissect.spice.pixels import glyphs, lines
+from dissect.spice.pixels import compose, glyphs, lines
+from dissect.spice.pixels.compose import product
 from dissect.spice.pixels.images import Decoder, NotDrawn, Picture, Plane, checked
 from dissect.spice.pixels.lz import KEEPING
 from dissect.spice.pixels.scaling import Axis, scaled
@@ -40,8 +41,10 @@ PRIMARY = 1
 DISPLAY = 2
 XRGB = 32
 """The format of surfaces without an alpha channel, of 32 bits a pixel."""
+ARGB = 96
 SOLID, PATTERN = 1, 2
 STYLED = 8
+COMPONENT_ALPHA, SOURCE_OPAQUE, DEST_OPAQUE = 1 << 18, 1 << 22, 1 << 24
 
 INVERS_SRC, INVERS_BRUSH, INVERS_DEST, PUT, OR, AND, XOR = 1, 2, 4, 8, 16, 32, 64
 BLACKNESS, WHITENESS, INVERS, INVERS_RES = 128, 256, 512, 1024
@@ -361,9 +364,9 @@ class Renderer:
         # Colours are multiplied by their alpha already; products are rounded as pixman rounds them.
         over = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
         factor = np.full_like(over, values["alpha"])
-        rgb = _product(picture.rgb, factor[..., None])
-        rest = 255 - _product(over, factor)
-        sums = rgb.astype(np.uint16) + _product(spot.rgb, rest[..., None])
+        rgb = product(picture.rgb, factor[..., None])
+        rest = 255 - product(over, factor)
+        sums = rgb.astype(np.uint16) + product(spot.rgb, rest[..., None])
         spot.put(np.minimum(sums, 255).astype(np.uint8))
 
     def _text(self, values: Mapping[str, Any]) -> None:
@@ -389,7 +392,7 @@ class Renderer:
             first, begin = letters.top - top, letters.left - left
             share = covered[first : first + letters.height, begin : begin + letters.width, None]
             colour = np.broadcast_to(_colour(brush["color"], XRGB), letters.rgb.shape)
-            letters.put(_product(colour, share) + _product(letters.rgb, 255 - share))
+            letters.put(product(colour, share) + product(letters.rgb, 255 - share))
 
     def _stroke(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
@@ -414,6 +417,38 @@ class Renderer:
                 spot.rgb[rows, columns] = _combined(
                     rop, INVERS_BRUSH, INVERS_DEST, paint[rows, columns], before
                 )
+
+    def _composite(self, values: Mapping[str, Any]) -> None:
+        spot = self._spot(values, None)
+        if spot is None:
+            return
+        flags = values["flags"]
+        if flags & (constants.COMPOSITE_HAS_SRC_TRANSFORM | constants.COMPOSITE_HAS_MASK_TRANSFORM):
+            raise NotDrawn("it turns or scales its images")
+        if flags & COMPONENT_ALPHA:
+            raise NotDrawn("its mask has a part for each colour")
+        if spot.surface.format not in (XRGB, ARGB):
+            raise NotDrawn("its surface has 8 or 16 bits a pixel")
+        first, begin = spot.top - spot.box[0], spot.left - spot.box[1]
+        shape = spot.height, spot.width
+
+        def part(pointer: Pointer, origin: Mapping[str, int], repeat: int, *, opaque: int = 0) -> Plane:
+            if not pointer:
+                raise NotDrawn("it names no image")
+            picture = self._image(pointer.to)
+            if opaque and "surface" in pointer.to:
+                picture = Picture(picture.rgb)
+            top, left = origin["y"] + first, origin["x"] + begin
+            return compose.around(compose.four(picture), top, left, shape, repeat)
+
+        opaque = flags & SOURCE_OPAQUE
+        source = part(values["src_bitmap"], values["src_origin"], flags >> 14 & 3, opaque=opaque)
+        covered = None
+        if flags & constants.COMPOSITE_HAS_MASK:
+            covered = part(values["mask_bitmap"], values["mask_origin"], flags >> 16 & 3)[..., 3]
+        behind = compose.four(Picture(spot.rgb, None if flags & DEST_OPAQUE else spot.alpha))
+        found = compose.composed(flags & 255, source, covered, behind)
+        spot.put(found[..., :3], found[..., 3])
 
     def _copy_bits(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
@@ -634,12 +669,6 @@ def _fewer(rgb: Plane, form: int) -> Plane:
     return spread
 
 
-def _product(values: Plane, factor: Plane) -> Plane:
-    """Values * factor / 255, rounded."""
-    product = values.astype(np.uint32) * factor + 128
-    return (product + (product >> 8) >> 8).astype(np.uint8)
-
-
 def _told(record: Message | Gap, why: str) -> Violation:
     return Violation.about(record, "messages", why)
 
@@ -662,6 +691,7 @@ _READERS: dict[Any, Callable[[Renderer, Mapping[str, Any]], None]] = {
     display.SpiceMsgDisplayDrawRop3: Renderer._rop3,
     display.SpiceMsgDisplayDrawStroke: Renderer._stroke,
     display.SpiceMsgDisplayDrawText: Renderer._text,
+    display.SpiceMsgDisplayDrawComposite: Renderer._composite,
     display.SpiceMsgDisplayDrawTransparent: Renderer._transparent,
     display.SpiceMsgDisplayDrawAlphaBlend: Renderer._alpha_blend,
     display.SpiceMsgDisplayStreamCreate: Renderer._stream_create,

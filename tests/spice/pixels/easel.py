@@ -41,28 +41,31 @@ Say = tuple[int, bytes]
 """Number and body of a message of the display channel."""
 
 
-def scene(said: Sequence[Say]) -> list[Say]:
-    """The messages, with the surfaces before them and the copy to the screen after them."""
+def scene(said: Sequence[Say], form: int) -> list[Say]:
+    """The messages, with the surfaces before them and the copy to the screen after them.
+
+    form: the format of the surface on which they draw (SPICE_SURFACE_FMT_*).
+    """
     image = u64(1) + u8(104) + u8(0) + words(WIDTH, HEIGHT) + u32(CANVAS)
     where = u32(0) + rect(0, 0, HEIGHT, WIDTH) + clip()
     area = rect(0, 0, HEIGHT, WIDTH)
     return [
         (CREATE, words(0, WIDTH, HEIGHT, 32, 1)),
-        (CREATE, words(CANVAS, WIDTH, HEIGHT, 32, 0)),
+        (CREATE, words(CANVAS, WIDTH, HEIGHT, form, 0)),
         *said,
         (MARK, b""),
         (COPY, pointing(where, None, area, u16(8) + u8(0), mask(), to=[image])),
     ]
 
 
-def ours(said: Sequence[Say]) -> tuple[Plane, list[str]]:
+def ours(said: Sequence[Say], form: int = 32) -> tuple[Plane, list[str]]:
     """What the renderer makes of the messages, and what it says is not drawn."""
     session, renderer = SpiceSession(), Renderer()
     why: list[str] = []
     for side, raw in linked(2):
         assert isinstance(raw, bytes)
         session.feed(side, raw, 0)
-    for number, body in scene(said):
+    for number, body in scene(said, form):
         for record in session.feed(Side.SERVER, data(number, body), 0):
             assert record.kind == "message", record
             why += [problem.why for problem in renderer.take(record)]
@@ -70,10 +73,10 @@ def ours(said: Sequence[Say]) -> tuple[Plane, list[str]]:
     return renderer.screen, why
 
 
-def theirs(said: Sequence[Say], folder: Path) -> Plane:
+def theirs(said: Sequence[Say], folder: Path, form: int = 32) -> Plane:
     """What spice-gtk makes of the messages."""
     out = folder / "shot.ppm"
-    with _Easel(said) as easel:
+    with _Easel(scene(said, form)) as easel:
         command = ["spicy-screenshot", "-h", "127.0.0.1", "-p", str(easel.port), "-o", str(out)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert out.exists(), done.stderr
@@ -86,7 +89,7 @@ class _Easel:
     """The server. One client, its main channel and one display channel."""
 
     def __init__(self, said: Sequence[Say]) -> None:
-        self.said = scene(said)
+        self.said = said
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE_S)
         self.port = self._listener.getsockname()[1]

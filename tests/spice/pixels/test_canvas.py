@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from dissect.spice.pixels.screen import ARGB, XRGB
 from tests.spice.examples import mask, pointing, rect, solid, u8, u16, u32, u64, words
 from tests.spice.pixels import test_screen as say
 from tests.spice.pixels.easel import CANVAS, HEIGHT, WIDTH, Say, ours, theirs
@@ -119,14 +120,29 @@ class Painter:
 
     def blended(self, alpha: int) -> Say:
         height, width = self.size()
+        where = self.where(height, width) + u8(0) + u8(alpha)
+        area = rect(0, 0, height, width)
+        return say.ALPHA_BLEND, pointing(where, None, area, to=[self.shining(height, width)])
+
+    def shining(self, height: int, width: int) -> bytes:
+        """An image with an alpha channel."""
         pixels = b""
         for _ in range(height * width):
-            most = self.between(0, 255)
+            most = self.random.choice([0, 255, self.between(0, 255)])
             pixels += bytes([*(self.between(0, most) for _ in range(3)), most])
-        image = u64(9) + u8(0) + u8(0) + words(width, height)
-        image += u8(9) + u8(4) + words(width, height, 4 * width, 0) + pixels
-        where = self.where(height, width) + u8(0) + u8(alpha)
-        return say.ALPHA_BLEND, pointing(where, None, rect(0, 0, height, width), to=[image])
+        head = u64(9) + u8(0) + u8(0) + words(width, height)
+        return head + u8(9) + u8(4) + words(width, height, 4 * width, 0) + pixels
+
+    def composed(self, rule: int, *, alpha: bool, masked: bool, beyond: int) -> Say:
+        sizes = [(self.between(20, 50), self.between(20, 50)) for _ in range(2)]
+        flags = rule | beyond << 14 | beyond << 16 | masked << 19
+        origins = b"".join(u16(self.between(-9, 9) & 0xFFFF) for _ in range(4))
+        images = [(self.shining if alpha else self.image)(*sizes[0])]
+        parts: list[bytes | None] = [self.where(*self.size()) + u32(flags), None]
+        if masked:
+            images.append(self.shining(*sizes[1]))
+            parts.append(None)
+        return 318, pointing(*parts, origins, to=images)
 
     def tiled(self, rule: int) -> Say:
         place = words(self.between(-9, 30), self.between(-9, 30))
@@ -155,6 +171,15 @@ SCENES: dict[str, Callable[[Painter], list[Say]]] = {
     "rules": lambda it: [it.copied(number, rule) for rule in RULES for number in (say.COPY, say.BLEND)],
     "brushes": lambda it: [it.opaque(rule) for rule in RULES] + [it.rop3(rule) for rule in ROP3_RULES],
     "blends": lambda it: [it.transparent(), *(it.blended(alpha) for alpha in (255, 128, 1, 254))],
+    "composed": lambda it: [
+        it.composed(rule, alpha=alpha, masked=masked, beyond=it.between(0, 3))
+        for rule in (0, 2, 3, 6, 8, 9, 12)
+        for alpha, masked in ((True, False), (True, True), (False, True), (False, False))
+    ],
+    "composed by other rules": lambda it: [
+        it.composed(rule, alpha=True, masked=it.between(0, 1) == 1, beyond=it.between(0, 3))
+        for rule in (1, 4, 5, 7, 10, 11, 3)
+    ],
     "tiles": lambda it: [it.tiled(rule) for rule in (PUT, OR, AND, XOR)],
     "masks": lambda it: [
         it.masked(number) for number in (say.FILL, say.INVERSION, say.BLACKNESS, say.FILL, say.WHITENESS)
@@ -164,13 +189,15 @@ SCENES: dict[str, Callable[[Painter], list[Say]]] = {
 
 
 @pytest.mark.peer("spicy-screenshot")
-@pytest.mark.parametrize("name", SCENES)
-def test_it_is_what_the_canvas_of_spice_shows(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [*((name, XRGB) for name in SCENES), ("composed", ARGB), ("rules", ARGB)]
+)
+def test_it_is_what_the_canvas_of_spice_shows(name: str, form: int, tmp_path: Path) -> None:
     painter = Painter(name)
     whole = say.base(0, 0, HEIGHT, WIDTH, surface=CANVAS)
     said: list[Say] = [(say.FILL, whole + solid(0x336699) + u16(PUT) + mask())]
     said += [painter.copied(say.COPY, PUT) for _ in range(3)]
     said += SCENES[name](painter)
-    screen, why = ours(said)
+    screen, why = ours(said, form)
     assert why == []
-    np.testing.assert_array_equal(screen, theirs(said, tmp_path))
+    np.testing.assert_array_equal(screen, theirs(said, tmp_path, form))

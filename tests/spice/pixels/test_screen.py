@@ -242,9 +242,9 @@ def test_what_is_not_drawn_is_told(number: int, body: bytes, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "why"),
-    [(318, "it is not drawn here"), (STROKE, "its line is dashed"), (321, "it is not drawn here")],
+    [(318, "it turns or scales its images"), (STROKE, "its line is dashed"), (321, "it is not drawn here")],
 )
-def test_what_has_no_reader_is_named(number: int, why: str) -> None:
+def test_what_is_not_drawn_of_these_is_named(number: int, why: str) -> None:
     canvas = Canvas()
     body = example_of(2, SERVER, number)
     assert body is not None
