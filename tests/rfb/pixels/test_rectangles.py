@@ -133,6 +133,7 @@ def test_hextile(show: Show) -> None:
 
 
 def test_zlibhex_is_hextile(show: Show) -> None:
+    """Of a model peer: no server and no viewer that can be installed here knows it."""
     raw, hextile = zlib.compressobj(), zlib.compressobj()
 
     def packed(stream: Any, data: bytes) -> bytes:
