@@ -11,7 +11,7 @@ segments of 1460 bytes. (What is compressed is not one stream then; nobody infla
 - `place`: whether tshark keeps its place, that is, names no message type that does not exist. Where it loses
   it, it looks at the rest of that side no further, and the ratio is that of two different works.
 
-Ratios of one run hold, times do not: the load is printed.
+Ratios of one run hold, times do not: the load is printed. Hextile has a smaller session, as in `show`.
 
     python -m tests.benchmarks.lengths [--pictures N] [--geometry WxH] [--only ENCODING] [--json]
 """
@@ -30,6 +30,7 @@ from typing import Any
 from tests.benchmarks.show import (
     ENCODINGS,
     LIMIT_S,
+    SMALLER,
     TSHARK_FIELDS,
     Cost,
     Said,
@@ -80,12 +81,8 @@ def main() -> None:
             print(f"{'':8} {'x':>3} {heads} {'tshark':>7} {'µs':>6} {'ratio':>6} place")
         for name, encoding, server in ENCODINGS:
             if options.only in (None, name):
-                _encoding(
-                    name,
-                    session(server, encoding, options.pictures, options.geometry),
-                    folder,
-                    options,
-                )
+                count, geometry = SMALLER.get(name, (options.pictures, options.geometry))
+                _encoding(name, session(server, encoding, count, geometry), folder, options)
 
 
 def _encoding(name: str, said: Said, folder: str, options: argparse.Namespace) -> None:
