@@ -19,7 +19,7 @@ from typing import Any
 import gi
 
 gi.require_version("GVnc", "1.0")
-from gi.repository import GLib, GVnc  # noqa: E402
+from gi.repository import GLib, GObject, GVnc  # noqa: E402
 
 PACE_MS = 200
 PASSWORD, NAME, CLIENT_NAME = range(3)
@@ -47,6 +47,19 @@ def memory(vnc: Any, width: int, height: int) -> object:
     return pixels
 
 
+class Silence(GObject.Object, GVnc.Audio):  # type: ignore[misc]
+    """A loudspeaker that nobody hears; without one libgvnc leaves when sound comes."""
+
+    def do_playback_start(self, form: Any) -> bool:
+        return True
+
+    def do_playback_stop(self) -> bool:
+        return True
+
+    def do_playback_data(self, sample: Any) -> bool:
+        return True
+
+
 class Client:
     """One connection, and what is to be done on it."""
 
@@ -54,6 +67,8 @@ class Client:
         self.args = args
         self.loop = GLib.MainLoop()
         self.vnc = GVnc.Connection()
+        self.sound = Silence()
+        self.vnc.set_audio(self.sound)
         self.actions = list(args.action)
         self.failed = False
         self.buttons = 0

@@ -3,7 +3,8 @@
 # A guest of one sector, for recordings that need a machine that draws and beeps. It waits for two seconds, then
 # shows 320 by 200 in 256 colours: the right half of plain blocks as windows are, and half a second later the left
 # half, smooth as a photograph is. Then a square in the left half moves and a plain one in the right half changes
-# its colour, one step a tick (18.2 a second), 48 times, while the speaker sounds; then all is still.
+# its colour, one step a tick (18.2 a second), 48 times, while the speaker sounds; then all is still. What comes on
+# the first serial port, if there is one, goes back.
 #
 # prepare.py assembles it (GNU as and ld, of binutils). The BIOS starts it at 0000:7c00, in real mode.
 
@@ -24,6 +25,7 @@ print:
         lodsb
         mov     ah, 0x0e
         int     0x10
+        call    send
         cmp     al, 10
         jne     print
         mov     cx, 36
@@ -120,7 +122,29 @@ plain:
         out     0x61, al
 still:
         hlt
-        jmp     still
+echo:
+        mov     dx, 0x3fd
+        in      al, dx
+        cmp     al, 0xff                # there is no port
+        je      still
+        test    al, 1
+        jz      still
+        mov     dl, 0xf8
+        in      al, dx
+        call    send
+        jmp     echo
+
+send:                                   # al, on the serial port
+        mov     dx, 0x3fd
+        mov     ah, al
+busy:
+        in      al, dx
+        test    al, 0x20
+        jz      busy
+        mov     al, ah
+        mov     dl, 0xf8
+        out     dx, al
+        ret
 
 draw:                                   # bx by si pixels at es:di; a colour is x + y, and 4 more each time
         xor     dx, dx

@@ -10,6 +10,9 @@
 - `sasl:DIRECTORY:MECHANISMS:NAME=PASSWORD`: Cyrus SASL, set up for QEMU with one user; commas between
   mechanisms.
 - `guest:FILE`: guest.s, assembled, which a machine can start from as from a disk.
+- `agents:DIRECTORY`: spice-vdagentd and spice-vdagent, to be started by Xspice: without asking systemd whose
+  session it is, and with files that come put into DIRECTORY.
+- `c:FILE:SOURCE`: a server of libvncserver's, compiled.
 - `pam:SERVICE:NAME=PASSWORD`: a PAM service that lets this one user in.
 
 What `trust` and `pam` make is in a mount namespace of the program's own: for root only.
@@ -18,6 +21,7 @@ What `trust` and `pam` make is in a mount namespace of the program's own: for ro
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +73,15 @@ def guest(image: Path) -> None:
     run("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", str(image), str(made))
 
 
+def agents(directory: Path) -> None:
+    """Two scripts that start the programs of the same names with more arguments."""
+    for name, more in (("spice-vdagentd", "-X"), ("spice-vdagent", f"-f {directory} -o 0")):
+        program = shutil.which(name, path="/usr/bin:/usr/sbin")
+        script = directory / name
+        script.write_text(f'#!/bin/sh\nexec {program} {more} "$@"\n')
+        script.chmod(0o755)
+
+
 def own_mount(script: str, source: Path, argv: list[str]) -> list[str]:
     """A command that runs `script` ($0: `source`) in a mount namespace of its own, and then `argv`."""
     return ["unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', str(source), *argv]
@@ -108,6 +121,10 @@ def main() -> None:
                 sasl(Path(directory), mechanisms, user)
             case "guest", [image]:
                 guest(Path(image))
+            case "agents", [directory]:
+                agents(Path(directory))
+            case "c", [program, source]:
+                run("cc", "-o", program, source, "-lvncserver")
             case "pam", [service, user]:
                 argv = pam(service, user, argv)
             case _:

@@ -4,10 +4,11 @@
     /usr/bin/python3 spicegtk.py HOST PORT [--set PROPERTY=TEXT]... [--only NAME,...] [ACTION...]
 
 Properties are those of SpiceSession (username, password, shared-dir ...). `--only`: the channels that are
-opened besides main. Actions, once a second has passed since the last channel was opened, a fifth of a second
-apart: `key:SCANCODE`, `move:X,Y`, `motion:DX,DY`, `press:BUTTON`, `release:BUTTON`, `locks:BITS`,
-`mode:server|client`, `compression:NUMBER`, `codec:NUMBER`, `port:NAME:TEXT`, `event:NAME:NUMBER`, `cd:FILE`,
-`copy:TEXT`, `paste`, `send:FILE`, `monitors:WIDTHxHEIGHT`, `wait:SECONDS`. Where the guest listens to the
+opened besides main; usbredir is once a device is given to the guest. Actions, once a second has passed since
+the last channel was opened, a fifth of a second apart: `key:SCANCODE`, `down:SCANCODE`, `up:SCANCODE`,
+`move:X,Y`, `motion:DX,DY`, `press:BUTTON`, `release:BUTTON`, `locks:BITS`, `mode:server|client`,
+`compression:NUMBER`, `codec:NUMBER`, `port:NAME:TEXT`, `event:NAME:NUMBER`, `cd:BLOCKS`, `copy:TEXT`,
+`paste`, `send:FILE` (of this folder), `monitors:WIDTHxHEIGHT`, `wait:SECONDS`. Where the guest listens to the
 microphone it hears a tone. It ends a second after the last action. Wants gir1.2-spiceclientglib-2.0 and
 python3-gi.
 """
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gi
@@ -56,6 +59,8 @@ class Client:
         for one in args.set:
             name, _, text = one.partition("=")
             self.session.set_property(name, text)
+        self.devices = Spice.UsbDeviceManager.get(self.session)
+        listen(self.devices, "device-added", self.insert)
         listen(self.session, "channel-new", self.channel)
         listen(self.session, "disconnected", lambda session: self.loop.quit())
 
@@ -73,7 +78,7 @@ class Client:
             listen(channel, "main-clipboard-selection-request", self.asked)
         if name == "record":
             listen(channel, "record-start", self.say)
-        if name != "main" and (self.only is None or name in self.only):
+        if name not in ("main", "usbredir") and (self.only is None or name in self.only):
             channel.connect()
 
     def event(self, channel: Any, event: Any) -> None:
@@ -118,6 +123,10 @@ class Client:
         match name:
             case "key":
                 inputs.key_press_and_release(int(what[0], 0))
+            case "down":
+                inputs.key_press(int(what[0], 0))
+            case "up":
+                inputs.key_release(int(what[0], 0))
             case "move":
                 x, y = what[0].split(",")
                 inputs.position(int(x), int(y), 0, 0)
@@ -144,25 +153,31 @@ class Client:
                         else:
                             port.event(int(what[1]))
             case "cd":
-                manager = Spice.UsbDeviceManager.get(self.session)
-                listen(manager, "device-added", lambda manager, device: self.insert(manager, device))
-                manager.create_shared_cd_device(what[0])
+                image = Path(os.environ["HOME"], "cd")
+                image.write_bytes(bytes(2048 * int(what[0])))
+                self.devices.create_shared_cd_device(str(image))
             case "copy":
-                self.copied = what[0].encode()
-                main.clipboard_selection_grab(0, [TEXT], 1)
+                self.copied = ":".join(what).encode()
+                main.clipboard_selection_grab(0, [TEXT])
             case "paste":
                 main.clipboard_selection_request(0, TEXT)
             case "send":
-                main.file_copy_async([Gio.File.new_for_path(what[0])], 0, None, None, None, None)
+                main.file_copy_async(
+                    [Gio.File.new_for_path(str(Path(__file__).with_name(what[0])))], 0, None, None, None, None
+                )
             case "monitors":
                 width, height = what[0].split("x")
                 main.update_display(0, 0, 0, int(width), int(height), True)
             case _:
                 raise SystemExit(f"{name!r} is no action")
 
-    def insert(self, manager: Any, device: Any) -> None:
-        """Give a USB device to the guest."""
-        manager.connect_device_async(device, None, lambda manager, result: None)
+    def insert(self, devices: Any, device: Any) -> None:
+        """Give a USB device to the guest, over a channel that is opened for that."""
+
+        def done(devices: Any, result: Any) -> None:
+            devices.connect_device_finish(result)
+
+        devices.connect_device_async(device, None, done)
 
 
 def main() -> int:

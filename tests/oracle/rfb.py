@@ -193,6 +193,15 @@ REASONS: list[Reason] = [
         Reason(f"loses its place in the handshake at {name}", _handshake_with(name), stays=True)
         for name in ("TightTunnels", "PlainCredentials", "SASLMechanisms")
     ),
+    Reason("does not know the end of a TextChat", _after("TextChat"), stays=True),
+    Reason(
+        "shows a colour map once more with the message after it",
+        lambda case: (
+            case.field == "vnc.server_message_type"
+            and case.theirs == ["1", *case.ours]
+            and [message.name for message in case.before[-1:]] == ["SetColourMapEntries"]
+        ),
+    ),
     Reason("finds no end of an encoding that it does not know", _unread_encoding, stays=True),
     Reason(
         "takes the Latin-1 of a cut text for UTF-8",

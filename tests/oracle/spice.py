@@ -307,6 +307,19 @@ REASONS: list[Reason] = [
             case.field in ("spice.main_name", "spice.port_opened") and "SPICE_MSG_PORT_INIT" in case.names
         ),
     ),
+    Reason(
+        "does not show whether a cursor that is set can be seen",
+        lambda case: (
+            case.field == "spice.cursor_trail_visible"
+            and "SPICE_MSG_CURSOR_SET" in case.names
+            and not case.theirs
+        ),
+    ),
+    Reason(
+        "loses its place in the data of a client's agent",
+        _after("SPICE_MSGC_MAIN_AGENT_DATA"),
+        stays=True,
+    ),
     *(
         Reason(
             f"does not know {name}, and reads nothing of that side after it",
