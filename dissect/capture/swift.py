@@ -150,18 +150,22 @@ class Swift(Bulk):
         capture.read_ahead(READ_AHEAD)
         if self._beside:
             capture.read_beside(READ_AHEAD)
-        while True:
-            events: list[Event] = []
-            if tick is not None:
-                tick()
-            going = self._step(capture, events)
-            yield from events
-            late, self._late = self._late, []
-            yield from late
-            self._lay_down()
-            self._forget()
-            if not going:
-                break
+        try:
+            while True:
+                events: list[Event] = []
+                if tick is not None:
+                    tick()
+                going = self._step(capture, events)
+                yield from events
+                late, self._late = self._late, []
+                yield from late
+                self._lay_down()
+                self._forget()
+                if not going:
+                    break
+        except BaseException:  # also where nobody wants more
+            self._close()
+            raise
         if more:
             woken = self._wake_all()
             self._compare(capture)
