@@ -851,11 +851,10 @@ class Capture:
             if swapped or (doubtful and captured > length):
                 captured, length = length, captured
             if captured > limit:
-                self._problem(
-                    source.offset,
-                    f"a record of {captured} bytes, where {limit} is the limit; the file is damaged here and "
-                    "nothing after this place can be found",
-                )
+                # The header of a file would have been read as a record of 16 bytes without data.
+                joined = source.buffer[max(0, source.position - 16) : source.position][:4] in _PCAP_MAGICS
+                reason = f"a record of {captured} bytes, where {limit} is the limit; {_DAMAGED}"
+                self._problem(source.offset, _JOINED if joined else reason)
                 break
             size = header_size + captured
             if len(source.buffer) - source.position < size and not source.need(size):
@@ -892,11 +891,9 @@ class Capture:
                 self._section = section
                 kind, length = section.header.unpack_from(source.buffer, source.position)
             if length < 12 or length > MAX_BLOCK or length % 4:
-                self._problem(
-                    source.offset,
-                    f"a block with {_unusable_block(length, 12)}; the file is damaged here and nothing after "
-                    "this place can be found",
-                )
+                joined = source.buffer[source.position : source.position + 4] in _PCAP_MAGICS
+                reason = f"a block with {_unusable_block(length, 12)}; {_DAMAGED}"
+                self._problem(source.offset, _JOINED if joined else reason)
                 break
             if len(source.buffer) - source.position < length and not source.need(length):
                 self._ended("a block", length)
@@ -1204,6 +1201,13 @@ _PCAP_MAGICS: Final[dict[bytes, tuple[str, int, int]]] = {
     b"\xa1\xb2\xcd\x34": (">", 1000, 8),
     b"\x34\xcd\xb2\xa1": ("<", 1000, 8),
 }
+
+_DAMAGED: Final = "the file is damaged here and nothing after this place can be found"
+
+_JOINED: Final = (
+    "another pcap file was put behind this one, which makes no capture: nothing of it can be used; name each "
+    "file by itself (with --merge where they are one capture)"
+)
 
 _OTHER_CAPTURES: Final = {
     b"snoop\x00\x00\x00": "Solaris snoop",

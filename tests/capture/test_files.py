@@ -539,3 +539,19 @@ def test_how_far_times_run_back(form: str) -> None:
             pass
         assert len(list(capture)) + capture.frames >= len(times)
         assert (capture.back_ns, capture.first_ns, capture.end_ns) == (6, 3, 20)
+
+
+@pytest.mark.parametrize("first", ["pcap", "pcapng"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("most", [0, 100])
+def test_files_put_behind_one_another(first: str, order: str, most: int) -> None:
+    """As `zcat *.gz` does; sections of pcapng may be, files of pcap not."""
+    second = pcap([(T, b"b" * 60)], order=order)
+    data = pcap([(T, b"a" * 60)], order=order) if first == "pcap" else shb() + idb() + epb(T, b"a" * 60)
+    capture = open_capture(io.BytesIO(data + second), "x")
+    assert next(capture).data == b"a" * 60
+    while most and capture.run(most) is not None:
+        pass
+    assert [frame.data for frame in capture if frame.data] == []
+    (problem,) = capture.problems
+    assert "another pcap file was put behind this one" in problem.reason
