@@ -122,7 +122,8 @@ class Renderer:
         self.updates += drawing
         try:
             if reader is None:
-                raise NotDrawn("it is not drawn here")
+                bodiless = len(message.parts) == 1
+                raise NotDrawn("it could not be read" if bodiless else "it is not drawn here")
             reader(self, message.values)
         except NotDrawn as why:
             self._touch(message.values)

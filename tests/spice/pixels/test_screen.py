@@ -252,6 +252,15 @@ def test_what_is_not_drawn_of_these_is_named(number: int, why: str) -> None:
     assert canvas.say(number, body) == [f"{name} is not drawn: {why}"]
 
 
+def test_what_could_not_be_read_is_not_drawn() -> None:
+    canvas = Canvas()
+    message, wrong = canvas.session.feed(SERVER, data(FILL, base(0, 0, 1, 1)), 0)
+    assert wrong.kind == "violation"
+    (problem,) = canvas.renderer.take(message)
+    assert problem.why == "SPICE_MSG_DISPLAY_DRAW_FILL is not drawn: it could not be read"
+    assert not canvas.renderer.whole
+
+
 @pytest.mark.parametrize(
     "said",
     [
