@@ -8,7 +8,7 @@ nothing. What differs and has no known reason is printed with its frame, and the
 
     python -m tests.oracle.compare [--protocol rfb] [--all] [CAPTURE...]
 
-Without a capture all that are bundled are compared.
+Without a capture all that are bundled are compared. Captures are pcapng files, which may be compressed (xz).
 """
 
 from __future__ import annotations
@@ -111,23 +111,32 @@ Ends = tuple[str, str]
 Frames = dict[tuple[Ends, int], tuple[int, Row]]
 
 
-def tshark(capture: Path, table: Table, ports: set[int]) -> Frames:
-    """What tshark shows of each frame: (ends, time in ns) -> number of the frame, the fields' values."""
+def unpacked(capture: Path) -> bytes:
+    """A capture as tshark reads it."""
+    data = capture.read_bytes()
+    return lzma.decompress(data) if capture.suffix == ".xz" else data
+
+
+def tshark(captures: Sequence[Path], table: Table, ports: set[int]) -> dict[Ends, Frames]:
+    """What tshark shows of each frame of all captures: (ends, time in ns) -> its number, the fields' values.
+
+    One run, since most of what it costs is its start: pcapng files in a row are one pcapng file. The number
+    is that of the frame in the row.
+    """
     head = ["frame.number", "frame.time_epoch"]
     head += [f"{of}.{end}" for end in ("src", "dst") for of in ("ip", "ipv6")]
     head += ["tcp.srcport", "tcp.dstport"]
-    packed = capture.suffix == ".xz"  # which tshark does not read
-    command = ["tshark", "-n", "-r", "-" if packed else str(capture), "-T", "fields", "-E"]
+    command = ["tshark", "-n", "-r", "-", "-T", "fields", "-E"]
     command += ["separator=\x1d", "-E"]
     command += ["aggregator=\x1e", "-Y", "tcp"]
     for number in sorted(ports):
         command += ["-d", f"tcp.port=={number},{table.decode_as}"]
     for name in (*head, *table.theirs):
         command += ["-e", name]
-    data = lzma.decompress(capture.read_bytes()) if packed else None
+    data = b"".join(map(unpacked, captures))
     done = subprocess.run(command, capture_output=True, check=True, input=data)
     text = done.stdout.decode("utf-8", "backslashreplace")
-    found: Frames = {}
+    found: dict[Ends, Frames] = {}
     # Text may hold line feeds: a line is whole when it has all its columns.
     pending = ""
     for line in text.split("\n"):
@@ -145,7 +154,8 @@ def tshark(capture: Path, table: Table, ports: set[int]) -> Frames:
             name: [plain(value) for value in cell.split("\x1e")] if cell else []
             for name, cell in zip(table.theirs, cells[len(head) :], strict=True)
         }
-        found[(sender, receiver), int(seconds + fraction.ljust(9, "0"))] = int(frame), values
+        ends, time_ns = (sender, receiver), int(seconds + fraction.ljust(9, "0"))
+        found.setdefault(ends, {})[ends, time_ns] = int(frame), values
     return found
 
 
@@ -185,20 +195,22 @@ def of_message(message: Message, table: Table) -> Iterator[tuple[str, Values]]:
         yield name, [plain(value) for value in values]
 
 
-def compare(capture: Path, table: Table, outcome: Outcome) -> None:
-    """Compare all conversations of a capture in which both sides spoke the table's protocol."""
-    with open_capture(capture) as opened:
-        found = [
-            one
-            for one in dissect(read(opened))
-            if one.verdict.client_spoke == one.verdict.server_spoke == table.spoken
-        ]
+def compare(captures: Sequence[Path], table: Table, outcome: Outcome) -> None:
+    """Compare all conversations of the captures in which both sides spoke the table's protocol."""
+    found: list[tuple[Path, Dissected]] = []
+    for capture in captures:
+        with open_capture(capture) as opened:
+            found += [
+                (capture, one)
+                for one in dissect(read(opened))
+                if one.verdict.client_spoke == one.verdict.server_spoke == table.spoken
+            ]
     ports: set[int] = set()
-    for one in found:
+    for _, one in found:
         end = one.verdict.client if one.verdict.reversed else one.verdict.server
         ports.add(int(end.rpartition(":")[2]))
-    frames = tshark(capture, table, ports) if found else {}
-    for one in found:
+    frames = tshark(list(dict.fromkeys(capture for capture, _ in found)), table, ports) if found else {}
+    for capture, one in found:
         _compare(capture, one, table, frames, outcome)
 
 
@@ -206,7 +218,7 @@ def _compare(
     capture: Path,
     dissected: Dissected,
     table: Table,
-    frames: Frames,
+    frames: Mapping[Ends, Frames],
     outcome: Outcome,
 ) -> None:
     client, server = dissected.verdict.client, dissected.verdict.server
@@ -219,10 +231,8 @@ def _compare(
     for side, end in ends.items():
         before: list[Message] = []
         mine = [record for (sender, _), found in ending.items() if sender == end for record in found]
-        for (sender, time_ns), (number, row) in frames.items():
-            if sender != end:
-                continue
-            messages = ending.pop((sender, time_ns), [])
+        for key, (number, row) in frames.get(end, {}).items():
+            messages = ending.pop(key, [])
             ours = _values(messages, table)
             # In the order in which they end, which is that of the stream.
             after = mine[len(before) + len(messages) :][:1]
@@ -291,8 +301,7 @@ def main() -> int:
     failed = False
     for protocol in [options.protocol] if options.protocol else PROTOCOLS:
         table, outcome = table_of(protocol), Outcome()
-        for capture in options.captures:
-            compare(capture, table, outcome)
+        compare(options.captures, table, outcome)
         print(f"{protocol}: {outcome.agreed.total():,} values of {len(outcome.agreed)} fields are the same")
         for what, cases in sorted(outcome.known.items(), key=lambda item: -len(item[1])):
             print(f"  {len(cases):6,} times tshark {what}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -33,8 +32,7 @@ def test_every_difference_has_a_reason(protocol: str) -> None:
     if not version().startswith("4.0."):
         pytest.skip(f"the reasons are those of tshark 4.0, this is {version()}")
     table, outcome = table_of(protocol), Outcome()
-    for capture in CAPTURES:
-        compare(capture, table, outcome)
+    compare(CAPTURES, table, outcome)
     assert not [show(case) for case in outcome.unknown]
     # Reasons that nothing needs any more, and fields that nothing compares, are not kept.
     assert set(outcome.known) == {reason.what for reason in table.reasons}
@@ -57,6 +55,5 @@ def test_a_wrong_table_is_noticed(protocol: str) -> None:
         if name == other:
             wrong[name][one], wrong[name][two] = wrong[name][two], wrong[name][one]
     few = {"rfb": CAPTURES, "spice": [one for one in CAPTURES if "spice--qemu-spice" in one.name]}
-    for capture in few[protocol][:6]:
-        compare(Path(capture), replace(table, fields=wrong), outcome)
+    compare(few[protocol][:6], replace(table, fields=wrong), outcome)
     assert len(outcome.unknown) > 5
