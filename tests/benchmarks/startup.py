@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `firstbyte --help` costs, as a multiple of starting Python itself.
+"""What `firstbyte --help`, and reading a small capture, cost as a multiple of starting Python itself.
 
 Runs the commands in turn, many times over, so that whatever else the machine does falls on all alike,
 and compares medians of one run. Times of different runs or machines say little; the ratio holds.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 BASE = "python -c pass"
+SMALL = Path(__file__).resolve().parents[2] / "pcaps/xtightvncviewer--xtightvnc.pcapng"
 
 
 def commands() -> dict[str, list[str]]:
@@ -26,11 +28,18 @@ def commands() -> dict[str, list[str]]:
     firstbyte = Path(sys.executable).with_name("firstbyte")
     if not firstbyte.exists():
         sys.exit(f"{firstbyte} is not there: install firstbyte into the environment of this Python")
+    read = {
+        "firstbyte show --json SMALL": [str(firstbyte), "show", "--json", str(SMALL)],
+        "firstbyte verdict --json SMALL": [str(firstbyte), "verdict", "--json", str(SMALL)],
+    }
+    if tshark := shutil.which("tshark"):
+        read["tshark -r SMALL"] = [tshark, "-r", str(SMALL)]
     return {
         BASE: [sys.executable, "-c", "pass"],
         "python -c 'import argparse'": [sys.executable, "-c", "import argparse"],
         "firstbyte --help": [str(firstbyte), "--help"],
         "firstbyte --version": [str(firstbyte), "--version"],
+        **read,
         "python -c 'import scapy.packet'": [sys.executable, "-c", "import scapy.packet"],
         "python -c 'import matplotlib.pyplot'": [sys.executable, "-c", "import matplotlib.pyplot"],
     }
@@ -44,7 +53,9 @@ def measure(runs: int) -> dict[str, list[int]]:
     for turn in range(runs + 1):
         for name, command in commands().items():
             start = time.perf_counter_ns()
-            subprocess.run(command, stdout=subprocess.DEVNULL, env=environment, check=True)
+            subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, check=True
+            )
             if turn:
                 times[name].append(time.perf_counter_ns() - start)
     return times
