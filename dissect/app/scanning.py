@@ -121,12 +121,17 @@ def _remote(url: str) -> Iterator[Source]:
             names = [name for name in system.find(path) if NAMES.search(name)]
         else:
             names = [path] if system.exists(path) else []
-        for name in names:
-            details = system.info(name)
-            told = details.get("ETag") or details.get("mtime") or details.get("LastModified") or ""
-            yield Source(system.unstrip_protocol(name), int(details.get("size") or 0), str(told))
     except (OSError, ValueError, ImportError) as error:
         raise Unusable(f"cannot be listed: {error}", source=url) from None
+    _, inside, outer = url.partition("::")  # zip://*.pcap::file:///captures.zip
+    for name in names:
+        try:
+            details = system.info(name)
+        except (OSError, ValueError):
+            details = {}  # reading it will say what is wrong
+        told = details.get("ETag") or details.get("mtime") or details.get("LastModified") or ""
+        whole = system.unstrip_protocol(name) + inside + outer
+        yield Source(whole, int(details.get("size") or 0), str(told))
 
 
 def _needed(package: str) -> Any:
@@ -293,8 +298,8 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
         yield {**empty, "capture": source.name, "error": "a pipe or a device, not a file"}
         return
     try:
-        stream = _open(source)
-        capture = open_capture(source.name if stream is None else stream, source.name)
+        opened = _open(source)
+        capture = open_capture(source.name if opened is None else opened[0], source.name)
     except CaptureError as error:
         yield {**empty, "capture": source.name, "error": f"at byte {error.offset}: {error.reason}"}
         return
@@ -312,17 +317,19 @@ def _rows(source: Source) -> Iterator[dict[str, Any]]:
             yield conversation_row(dissected.verdict, source.name)
     for problem in capture.problems:
         yield {**empty, "capture": source.name, "error": f"at byte {problem.offset}: {problem.reason}"}
-    if stream is not None:
-        stream.close()
+    if opened is not None:
+        opened[0].close()
 
 
-def _open(source: Source) -> BinaryIO | None:
-    """A stream of what a URL names; None for a path."""
+def _open(source: Source) -> tuple[BinaryIO, object] | None:
+    """A stream of what a URL names, and what must live as long (an archive is closed with it); None for a
+    path.
+    """
     if "://" not in source.name:
         return None
     system, path = _needed("fsspec").core.url_to_fs(source.name)
     stream: BinaryIO = system.open(path, "rb")
-    return stream
+    return stream, system
 
 
 def _count(path: Path) -> int:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -223,6 +224,28 @@ def web(captures: Path) -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def test_a_capture_that_a_listing_has_and_nobody_finds_is_a_row(
+    captures: Path, tmp_path: Path, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aiohttp")
+    (captures / "gone.pcap").symlink_to(captures / "nowhere")
+    assert app.main(["scan", f"{web}/", "-o", str(tmp_path / "out"), "--jobs", "1"]) == app.PASS
+    rows = {Path(row["capture"]).name: row["error"] for row in table(tmp_path / "out")}
+    assert rows["gone.pcap"] is not None
+    assert rows["one.pcapng"] is None
+    capsys.readouterr()
+
+
+def test_captures_in_an_archive(captures: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(captures / "one.pcapng", "deep/one.pcapng")
+    url = f"zip://deep/*.pcapng::file://{tmp_path}/x.zip"
+    assert app.main(["scan", url, "-o", str(tmp_path / "out"), "--jobs", "1"]) == app.PASS
+    names = {row["capture"] for row in table(tmp_path / "out")}
+    assert names == {f"zip://deep/one.pcapng::file://{tmp_path}/x.zip"}
 
 
 def bare(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
