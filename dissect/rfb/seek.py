@@ -46,6 +46,10 @@ CHAIN = 4
 """Client messages in a row that are believed though more data follow."""
 KEEP = 1 << 20
 """Bytes that are searched at a time; what is older is given up."""
+LONGEST = 1 << 25
+"""Bytes of the longest update that is waited for: a screen of 3840 x 2160 in 32 bits is shorter."""
+PATIENT = 1 << 16
+"""From so many bytes on that wait for more, an eighth as many must come before they are looked at again."""
 
 Screen = tuple[int, int]
 
@@ -70,14 +74,17 @@ class _More(Exception):
 
 
 class _Partial:
-    """What is there of a stream; more is `_More`, not wrong."""
+    """What is there of a stream from `at` on; more is `_More`, and more than `LONGEST` is wrong."""
 
-    def __init__(self, buffer: bytes) -> None:
+    def __init__(self, buffer: bytes, at: int) -> None:
         self.buffer = buffer
+        self.most = at + LONGEST
 
     def need(
         self, size: int, name: str | None = None, total: int | None = None
     ) -> Generator[Want, None, Any]:
+        if size > self.most:
+            raise Wrong("longer than an update that can be believed")
         if len(self.buffer) < size:
             raise _More
         yield from ()
@@ -160,7 +167,7 @@ def _update(data: bytes, at: int, allowed: Set[int], screen: Screen, form: Forma
     if len(data) < at + 4:
         raise _More
     count = int.from_bytes(data[at + 2 : at + 4], "big")
-    walk = Walk(_Partial(data), at + 4)
+    walk = Walk(_Partial(data, at), at + 4)
     for _ in encodings.update(walk, count, form, before, lambda rect, start, end: None):
         pass
     return walk.at

@@ -185,7 +185,7 @@ def _seek(session: RfbSession, flow: Flow) -> Reading:
     """Look for the next message that can be believed (`dissect.rfb.seek`), and read it."""
     side, why = flow.side, session.astray[flow.side]
     screen = session.framebuffer or (0, 0)
-    searched = 0
+    searched, over = 0, False
     while True:
         data = bytes(flow.buffer)
         if side is Side.SERVER:
@@ -203,9 +203,12 @@ def _seek(session: RfbSession, flow: Flow) -> Reading:
             return (yield from read(session, flow))
         if searched > seek.KEEP:
             return Framed(NOT_DECODED, searched, note=f"not decoded: {why}")
-        yield Want(len(data) + 1, NOT_DECODED)
-        if len(flow.buffer) == len(data):  # woken, because nothing follows directly
+        if over:
             return Framed(NOT_DECODED, len(data), note=f"not decoded: {why}")
+        waiting = len(data) - searched
+        size = len(data) + (waiting // 8 if waiting >= seek.PATIENT else 1)
+        yield Want(size, NOT_DECODED)
+        over = len(flow.buffer) < size  # woken, because nothing follows directly
 
 
 def _read_from_server(session: RfbSession, flow: Flow) -> Reading:

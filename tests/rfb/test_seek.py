@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -267,3 +268,30 @@ def test_two_bytes_of_an_update_are_no_update() -> None:
     """The count of rectangles is not there yet."""
     client = b"\3\1" + u16(0) + u16(0) + u16(4) + u16(3) + KEY
     assert seek.join(client, update(RAW) + b"\0\0", {0}) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        update(*[rect(2, 2, 1, bytes(4))] * 60000, count=65535),  # never whole
+        update(rect(2, 2, 6, u32(0xFFFFFFFF) + bytes(1 << 20))),  # 4 GiB are announced
+    ],
+    ids=["many rectangles", "a large one"],
+)
+def test_what_never_ends_is_not_looked_at_with_each_segment(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    walk = seek._update
+
+    def counted(data: bytes, at: int, *rest: Any) -> int:
+        looked.append(len(data))
+        return walk(data, at, *rest)
+
+    monkeypatch.setattr(seek, "_update", counted)
+    it = asked(0, 1, 6)
+    it.lose(SERVER, 100)
+    for at in range(0, len(said), 1460):
+        it.server(said[at : at + 1460])
+    assert len(looked) < 200 < len(said) / 1460
+    assert all("NotDecoded" in line for line in it.over())
