@@ -14,6 +14,7 @@ import pytest
 from dissect.capture import open_capture, read
 from dissect.dissection.reading import Dissected, Told, dissect, each
 from dissect.dissection.spice_links import tie
+from dissect.rfb.pixels.screen import Renderer as RfbRenderer
 from dissect.spice.pixels.screen import Renderer
 from dissect.stream import Side
 from dissect.stream.records import Message
@@ -59,6 +60,17 @@ def test_the_screen_is_what_the_guest_has_drawn(compression: str) -> None:
                 assert renderer.take(one.record) == []
     assert renderer.whole
     assert not renderer.lossy
+    assert renderer.screen is not None
+    np.testing.assert_array_equal(without_what_moves(renderer.screen) >> 2, drawn_by_the_guest())
+
+
+def test_the_screen_of_a_browser_is_what_the_guest_has_drawn() -> None:
+    """noVNC came when all was still, and had all of it in Tight."""
+    renderer = RfbRenderer()
+    with open_capture(PCAPS / "novnc--qemu-vnc-drawing.pcapng.xz") as capture:
+        for one in each(read(capture)):
+            if isinstance(one, Told):
+                assert renderer.take(one.record) == []
     assert renderer.screen is not None
     np.testing.assert_array_equal(without_what_moves(renderer.screen) >> 2, drawn_by_the_guest())
 
