@@ -215,8 +215,6 @@ class Painting:
 
     def _pixels(self, start: int) -> None:
         self.values = self._shaped(colours.pixels(self.buffer, start, self._area, self.form))
-        if self._alpha:
-            self.cursor = Cursor(_rgba(self.values), self.rect.x, self.rect.y)
 
     def _copy(self, x: int, y: int) -> None:
         self.source = x, y
@@ -447,16 +445,37 @@ class Painting:
         self.cursor = Cursor(image, self.rect.x, self.rect.y)
 
     def _alpha_cursor(self, encoding: int) -> None:
-        if encoding != encodings.RAW:
-            raise NotRead(f"a cursor in encoding {encoding} is not drawn")
+        """What follows are pixels in another encoding, with the streams that it has elsewhere too."""
+        rect = self.rect
+        self.rect = Rectangle(rect.x, rect.y, rect.width, rect.height, encoding)
         self._alpha, self.form = True, RGBA
+        if encoding in UNDRAWN:
+            raise NotRead(UNDRAWN[encoding])
+
+    def finish(self) -> None:
+        """The rectangle is walked to its end."""
+        if not self._alpha or self.failed is not None:
+            return
+        if self.values is None:
+            self.failed = NotRead(f"a cursor in encoding {self.rect.encoding} has no transparency")
+        else:
+            self.cursor = Cursor(_rgba(self.values), self.rect.x, self.rect.y)
 
     def _vmware_cursor(self, kind: int, start: int) -> None:
         if kind == 1:
             values = self._shaped(colours.pixels(self.buffer, start, self._area, RGBA))
             self.cursor = Cursor(_rgba(values), self.rect.x, self.rect.y)
-        else:
-            raise NotRead("a VMware cursor of two masks cannot be shown without what is below it")
+            return
+        both = colours.pixels(self.buffer, start, 2 * self._area, self.form)
+        below, above = self._shaped(both[: self._area]), self._shaped(both[self._area :])
+        used = np.uint32(_used(self.form))
+        clear, covers = (below & used == used) & (above & used == 0), below & used == 0
+        if not (clear | covers).all():
+            raise NotRead("a VMware cursor that inverts what is below it cannot be shown by itself")
+        image = np.empty((*below.shape, 4), np.uint8)
+        image[..., :3] = colours.rgb(above, self.form, self.colour_map)
+        image[..., 3] = covers * 255
+        self.cursor = Cursor(image, self.rect.x, self.rect.y)
 
     def _name(self, start: int, length: int) -> None:
         self.name = self.buffer[start : start + length]
@@ -503,6 +522,16 @@ _SEEN: dict[str, Callable[..., None]] = {
     "name": Painting._name,
 }
 """What to do with each piece that a walker tells of."""
+
+
+def _used(form: Format) -> int:
+    """The bits of a pixel that say anything."""
+    if not form.true_colour:
+        return (1 << form.bits) - 1
+    used = 0
+    for maximum, shift in zip(form.maxima, form.shifts, strict=True):
+        used |= maximum << shift
+    return used & (1 << form.bits) - 1
 
 
 def _rgba(values: Values) -> npt.NDArray[np.uint8]:

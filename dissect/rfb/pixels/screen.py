@@ -144,6 +144,7 @@ class Renderer:
 
     def _put(self, message: Message, painting: Painting, start: int) -> Iterator[Violation]:
         """Put a decoded rectangle on the screen."""
+        painting.finish()
         rect = painting.rect
         if painting.video is not None and self.video is not None:
             self.video(rect, *painting.video)

@@ -337,10 +337,30 @@ def test_cursors() -> None:
     assert not show.update(rect(1, 1, 0x574D5664, b"\1\0" + bytes([9, 9, 9, 255])))
     assert show.renderer.cursor.image.tolist() == [[[9, 9, 9, 255]]]
     assert Image.open(io.BytesIO(show.renderer.cursor_png())).size == (1, 1)
+    masks = show.pixel(0xFFFFFF, 0) + show.pixel(0, A)
+    assert not show.update(rect(2, 1, 0x574D5664, b"\0\0" + masks))
+    assert show.renderer.cursor.image.tolist() == [[[0, 0, 0, 0], [0x10, 0x20, 0x30, 255]]]
     assert not show.update(rect(0, 0, -239))
     assert show.renderer.whole
     with pytest.raises(ValueError, match="no cursor"):
         show.renderer.cursor_png()
+
+
+def test_a_cursor_shares_the_stream_of_its_encoding() -> None:
+    show, stream = Show(), zlib.compressobj()
+
+    def tile(data: bytes) -> bytes:
+        packed = stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
+        return u32(len(packed)) + packed
+
+    first = rect(2, 1, 16, tile(b"\1" + show.cpixel(A)))
+    cursor = rect(1, 1, -314, u32(16) + tile(b"\1" + bytes([64, 32, 0, 128])))
+    last = rect(2, 1, 16, tile(b"\1" + show.cpixel(B)), x=2)
+    assert show.update(first, cursor, last) == []
+    assert show.renderer.cursor is not None
+    assert show.renderer.cursor.image.tolist() == [[[128, 64, 0, 128]]]
+    assert show.renderer.screen is not None
+    assert show.renderer.screen[0, [0, 3]].tolist() == [[0x10, 0x20, 0x30], [0xFF, 0xEE, 0xDD]]
 
 
 def test_sizes_of_the_screen() -> None:
@@ -401,7 +421,14 @@ WRONG = [
     ("no JPEG", rect(4, 4, 7, b"\x90\4abcd"), "cannot be decoded"),
     ("LZO", rect(4, 4, 9, u32(3) + b"\x11\0\0"), "LZO data gives 0 bytes instead of 64"),
     ("65535 x 65535", rect(65535, 65535, 2, u32(0) + bytes(4)), f"over the limit of {PIXELS_LIMIT} pixels"),
-    ("a cursor encoding", rect(1, 1, -314, u32(16) + z(b"\1abc")), "is not drawn"),
+    ("a cursor encoding", rect(1, 1, -314, u32(16) + z(b"\1abc")), "at least 5 are wanted"),
+    ("a cursor without alpha", rect(1, 1, -314, u32(1) + bytes(4)), "encoding 1 has no transparency"),
+    ("a cursor that is not undone", rect(1, 1, -314, u32(18) + u32(1) + b"x"), "its compression (XZ)"),
+    (
+        "a cursor that inverts",
+        rect(1, 1, 0x574D5664, b"\0\0" + b"\xff\xff\xff\0" * 2),
+        "inverts what is below it",
+    ),
 ]
 
 
