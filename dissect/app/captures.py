@@ -11,6 +11,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -413,7 +414,9 @@ class Captures:
     def _reader(self, names: Sequence[str]) -> Reader:
         """What reads these captures best."""
         if self._swift(names):
-            reader = readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
+            # numba asks for SciPy's linear algebra, a quarter of its start; no command does any.
+            with without("scipy.linalg"):
+                reader = readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
             gc.freeze()  # what numba has made stays, and need not be looked through again
             return reader
         # What grows has no size yet, as standard input has none.
@@ -466,6 +469,19 @@ class Captures:
         if old is not None and self._share[0] == 0:
             terminal.complain(old.reason, source=old.source, offset=old.offset)
         self._failure = new
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Let imports of a module fail for the time being, unless it has been imported."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def say_compiling() -> None:

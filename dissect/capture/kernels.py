@@ -118,32 +118,38 @@ NEAR: Final = 1 << 20
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
 
+# Where an index has no sign, none can lie before the beginning, and bytes that follow are loaded together.
+ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
+
 
 @compiled
 def big2(buffer: Numbers, at: Int) -> Int:
     """Two bytes in network order."""
-    return (np.int64(buffer[at]) << 8) | np.int64(buffer[at + 1])
+    first = np.uint64(at)
+    return (np.int64(buffer[first]) << 8) | np.int64(buffer[first + ONE])
 
 
 @compiled
 def big4(buffer: Numbers, at: Int) -> Int:
     """Four bytes in network order."""
+    first = np.uint64(at)
     return (
-        (np.int64(buffer[at]) << 24)
-        | (np.int64(buffer[at + 1]) << 16)
-        | (np.int64(buffer[at + 2]) << 8)
-        | np.int64(buffer[at + 3])
+        (np.int64(buffer[first]) << 24)
+        | (np.int64(buffer[first + ONE]) << 16)
+        | (np.int64(buffer[first + TWO]) << 8)
+        | np.int64(buffer[first + THREE])
     )
 
 
 @compiled
 def little4(buffer: Numbers, at: Int) -> Int:
     """Four bytes, the lowest first."""
+    first = np.uint64(at)
     return (
-        np.int64(buffer[at])
-        | (np.int64(buffer[at + 1]) << 8)
-        | (np.int64(buffer[at + 2]) << 16)
-        | (np.int64(buffer[at + 3]) << 24)
+        np.int64(buffer[first])
+        | (np.int64(buffer[first + ONE]) << 8)
+        | (np.int64(buffer[first + TWO]) << 16)
+        | (np.int64(buffer[first + THREE]) << 24)
     )
 
 
