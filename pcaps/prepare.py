@@ -12,6 +12,8 @@
 - `guest:FILE`: guest.s, assembled, which a machine can start from as from a disk.
 - `agents:DIRECTORY`: spice-vdagentd and spice-vdagent, to be started by Xspice: without asking systemd whose
   session it is, and with files that come put into DIRECTORY.
+- `card:DIRECTORY`: three certificates in a database of NSS (libnss3-tools), which spice-gtk makes a smartcard
+  of.
 - `c:FILE:SOURCE`: a server of libvncserver's, compiled.
 - `pam:SERVICE:NAME=PASSWORD`: a PAM service that lets this one user in.
 
@@ -82,6 +84,17 @@ def agents(directory: Path) -> None:
         script.chmod(0o755)
 
 
+def card(directory: Path) -> None:
+    """The certificates "id", "sign" and "enc"."""
+    directory.mkdir()
+    database, noise = ("-d", f"sql:{directory}"), directory / "noise"
+    noise.write_bytes(os.urandom(60))
+    run("certutil", "-N", *database, "--empty-password")
+    for name in ("id", "sign", "enc"):
+        new = ("-S", "-x", "-s", f"CN={name}", "-n", name, "-t", ",,", "-k", "rsa", "-g", "1024")
+        run("certutil", *new, *database, "-z", str(noise))
+
+
 def own_mount(script: str, source: Path, argv: list[str]) -> list[str]:
     """A command that runs `script` ($0: `source`) in a mount namespace of its own, and then `argv`."""
     return ["unshare", "--mount", "sh", "-c", f'{script} && exec "$@"', str(source), *argv]
@@ -123,6 +136,8 @@ def main() -> None:
                 guest(Path(image))
             case "agents", [directory]:
                 agents(Path(directory))
+            case "card", [directory]:
+                card(Path(directory))
             case "c", [program, source]:
                 run("cc", "-o", program, source, "-lvncserver")
             case "pam", [service, user]:

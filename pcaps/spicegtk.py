@@ -58,7 +58,13 @@ class Client:
             self.session.set_property(name, text)
         for one in args.set:
             name, _, text = one.partition("=")
-            self.session.set_property(name, text)
+            match self.session.find_property(name).value_type.name:
+                case "gboolean":
+                    self.session.set_property(name, text == "true")
+                case "GStrv":
+                    self.session.set_property(name, text.split(","))
+                case _:
+                    self.session.set_property(name, text)
         self.devices = Spice.UsbDeviceManager.get(self.session)
         listen(self.devices, "device-added", self.insert)
         listen(self.session, "channel-new", self.channel)
@@ -142,9 +148,9 @@ class Client:
             case "mode":
                 main.request_mouse_mode({"server": 1, "client": 2}[what[0]])
             case "compression":
-                display.change_preferred_compression(int(what[0]))
+                display.display_channel_change_preferred_compression(int(what[0]))
             case "codec":
-                display.change_preferred_video_codec_type(int(what[0]))
+                display.display_channel_change_preferred_video_codec_type(int(what[0]))
             case "port" | "event":
                 for port in self.channels["port"]:
                     if port.get_property("port-name") == what[0]:

@@ -228,6 +228,11 @@ MORE: dict[str, dict[str, Ours]] = {
     "SPICE_MSG_INPUTS_INIT": _locks("keyboard_modifiers"),
     "SPICE_MSG_INPUTS_KEY_MODIFIERS": _locks("modifiers"),
     "SPICE_MSGC_INPUTS_KEY_MODIFIERS": _locks("modifiers"),
+    "SPICE_MSGC_INPUTS_MOUSE_MOTION": {
+        "spice.point32.x": "dx",
+        "spice.point32.y": "dy",
+        "spice.button_state": "buttons_state",
+    },
     "SPICE_MSGC_INPUTS_MOUSE_POSITION": {
         "spice.point32.x": "x",
         "spice.point32.y": "y",
@@ -308,6 +313,13 @@ REASONS: list[Reason] = [
         ),
     ),
     Reason(
+        "takes the button that was pressed for a part of the state of all, and that for a display",
+        lambda case: (
+            case.field in ("spice.button_state", "spice.mouse_display_id")
+            and case.names in (["SPICE_MSGC_INPUTS_MOUSE_PRESS"], ["SPICE_MSGC_INPUTS_MOUSE_RELEASE"])
+        ),
+    ),
+    Reason(
         "does not show whether a cursor that is set can be seen",
         lambda case: (
             case.field == "spice.cursor_trail_visible"
@@ -329,6 +341,8 @@ REASONS: list[Reason] = [
         for name in (
             "SPICE_MSGC_INPUTS_KEY_SCANCODE",
             "SPICE_MSGC_DISPLAY_STREAM_REPORT",
+            "SPICE_MSGC_DISPLAY_PREFERRED_VIDEO_CODEC_TYPE",
+            "SPICE_MSGC_SMARTCARD_DATA",
             "SPICE_MSG_MIGRATE_DATA",
             "SPICE_MSGC_MIGRATE_DATA",
         )

@@ -114,6 +114,30 @@ def test_the_serial_port_says_what_was_sent_to_it() -> None:
     assert b"".join(found[Side.SERVER]) == b"firstbyte\r\nfirstbyte\r\nhello\0"
 
 
+def test_keys_and_distances_of_a_mouse() -> None:
+    """What `--client-args` of the recording's command have, in the index."""
+    name = "spicegtk--qemu-spice-input.pcapng.xz"
+    moved = [message.values for message in messages(name, "SPICE_MSGC_INPUTS_MOUSE_MOTION")]
+    assert [(one["dx"], one["dy"]) for one in moved] == [(5, 7), (-3, -300), (20, 0)]
+    pressed = [message.fields()["button_name"] for message in messages(name, "SPICE_MSGC_INPUTS_MOUSE_PRESS")]
+    assert pressed == ["LEFT", "RIGHT"]
+    codes = [message.fields()["scancodes"] for message in messages(name, "SPICE_MSGC_INPUTS_KEY_SCANCODE")]
+    assert codes == ["1e9e", "30b0", "e048e0c8"]
+    (down,) = messages(name, "SPICE_MSGC_INPUTS_KEY_DOWN")
+    (up,) = messages(name, "SPICE_MSGC_INPUTS_KEY_UP")
+    assert (down["code"], up["code"]) == (0x2A, 0xAA)
+
+
+def test_a_card_was_in_the_reader() -> None:
+    name = "spicegtk-card--qemu-spice.pcapng.xz"
+    kinds = [message.fields()["type_name"] for message in messages(name, "SPICE_MSGC_SMARTCARD_DATA")]
+    assert kinds[0] == "ReaderAdd"
+    assert "ATR" in kinds
+    answers = [message.fields() for message in messages(name, "SPICE_MSG_SMARTCARD_DATA")]
+    assert {one["type_name"] for one in answers} == {"Error"}
+    assert len(answers) == len(kinds)
+
+
 def test_a_cd_was_given_to_the_guest() -> None:
     """The BIOS asks for its descriptors and reads its size: SCSI in bulk packets of USB in SPICE."""
     name = "spicegtk--qemu-spice-drawing-devices.pcapng.xz"
