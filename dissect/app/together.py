@@ -58,14 +58,16 @@ def read_together(
     Raises RuntimeError where a process fails.
     """
     context = multiprocessing.get_context("fork")
-    processes, ends = [], []
+    processes = []
+    ends: list[Connection] = []
     before = signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches them all: each then comes to its end
     try:
         for part in parts:
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_work, args=(part, theirs, before), daemon=True)
+            others = (*ends, ours)  # a forked process has these too
+            process = context.Process(target=_work, args=(part, theirs, others, before), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -130,7 +132,11 @@ def _merge(
             yield name, dissected
 
 
-def _work(part: Captures, end: Connection, before: signal.Handlers | None) -> None:
+def _work(
+    part: Captures, end: Connection, others: Sequence[Connection], before: signal.Handlers | None
+) -> None:
+    for other in others:  # else nobody would notice that the reader is gone, were it killed
+        other.close()
     signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
     rows: list[Row] = []
     ticks = 0
@@ -166,6 +172,8 @@ def _work(part: Captures, end: Connection, before: signal.Handlers | None) -> No
             known = LAST if frame is None else (part.file, frame, NOT_DUE if due_ns is None else due_ns)
             rows.append((known, part.began.pop(conversation.index), name, dissected))
         send(END)
+    except BrokenPipeError:
+        pass  # there is nobody left to be told
     except BaseException:
         end.send(traceback.format_exc())
     finally:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Small captures for tests of the commands."""
+"""Small captures for tests of the commands, and what else several of them need."""
 
 from __future__ import annotations
 
@@ -64,3 +64,11 @@ def noted(path: Path) -> Path:
     with path.open("ab") as target:
         target.write(block(6, stray) + block(4, names))
     return path
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie that nobody has asked for its end."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

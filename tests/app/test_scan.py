@@ -23,7 +23,7 @@ from dissect.app import main as app
 from dissect.app import scanning
 from dissect.app.scanning import NAMES, Source, scan_one, sources
 from dissect.firstbyte.tables import COLUMNS, CONVERSATION, DETECTION
-from tests.app.captures import CURE, FAST, HANG, write
+from tests.app.captures import CURE, FAST, HANG, runs, write
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -159,13 +159,6 @@ def _children(pid: int) -> set[int]:
     return {int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_one_that_is_killed_leaves_nothing_running_and_can_be_gone_on_with(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,9 +172,9 @@ def test_one_that_is_killed_leaves_nothing_running_and_can_be_gone_on_with(
         started = _children(process.pid)
         process.kill()
     assert started
-    while any(map(_runs, started)) and time.monotonic() < deadline:
+    while any(map(runs, started)) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(map(_runs, started))
+    assert not any(map(runs, started))
     assert app.main([*words, "--jobs", "1"]) == app.PASS
     assert app.main(["scan", *map(str, many), "-o", str(tmp_path / "whole"), "--jobs", "1"]) == app.PASS
     assert table(tmp_path / "out") == table(tmp_path / "whole")

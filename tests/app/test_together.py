@@ -8,7 +8,9 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ from dissect.app.commands import schema
 from dissect.app.together import read_together
 from dissect.dissection import readers
 from dissect.dissection.reading import Dissected
-from tests.app.captures import CURE, FAST, HANG, write
+from tests.app.captures import CURE, FAST, HANG, runs, write
 from tests.capture import build
 from tests.capture.test_bulk import ethernet, interleaved
 from tests.dissection.conversations import Step
@@ -133,6 +135,44 @@ def test_a_process_that_fails_is_no_silence(how: str, words: str) -> None:
     with pytest.raises(RuntimeError, match=words):
         list(read_together([Part("ends"), Part(how)], lambda *_: None, {}))  # type: ignore[list-item]
     assert len(multiprocessing.active_children()) == before
+
+
+class Endless(Part):
+    """In place of a `Captures` that is never done."""
+
+    tick: Callable[[], None]
+    file = frame = 0
+
+    def __iter__(self) -> Iterator[tuple[str, Dissected]]:
+        while self.how:
+            self.tick()
+        yield from ()
+
+
+def _endless(pids: Connection) -> None:
+    parts = [Endless("on and on") for _ in range(2)]
+    for _ in read_together(parts, lambda *_: pids.send(_forked()), {}):  # type: ignore[arg-type]
+        pass
+
+
+def _forked() -> list[int]:
+    return [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+
+
+def test_one_that_is_killed_leaves_nothing_running() -> None:
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_endless, args=(theirs,))
+    process.start()
+    theirs.close()
+    started = ours.recv()
+    process.kill()
+    process.join()
+    assert len(started) == 2
+    deadline = time.monotonic() + 30
+    while any(map(runs, started)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not any(map(runs, started))
 
 
 def test_rows_can_be_sent(capture: Path) -> None:
