@@ -211,6 +211,8 @@ class Captures:
         """With `noted`, of each of the captures that are one with the latest, as far as it was read."""
         self.tick: Callable[[], None] | None = None
         """Called often while reading, where it is set."""
+        self.before_more: Callable[[], None] | None = None
+        """Called before more is read, which may take a while: all is told by then that is known."""
         self.found = 0
         """Conversations of the captures that are done."""
         self.consumed = self.frame = self.count = 0
@@ -270,6 +272,8 @@ class Captures:
         def show(consumed: int, conversations: int) -> None:
             nonlocal read
             read = consumed
+            if self.before_more is not None:
+                self.before_more()
             self._show(names[0], consumed, conversations)
 
         for name, dissected in read_together(parts, show, self.names):
@@ -446,6 +450,8 @@ class Captures:
             self.consumed, self.frame, self.count = past + capture.consumed, capture.frames, bulk.count
             self.opened += [(self.file, frame) for frame in bulk.began]
             bulk.began.clear()
+            if self.before_more is not None:
+                self.before_more()
             if self.tick is None:
                 self._show(name, self.consumed, bulk.count)
             else:

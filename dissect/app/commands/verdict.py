@@ -91,8 +91,9 @@ def run(args: Namespace) -> int:
 
 def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, args: Namespace) -> int:
     table = _Rows(captures, args)
-    # On a pipe or a terminal each row goes out as it is decided; a file may wait for its buffer.
-    at_once = not _is_file(sys.stdout)
+    # On a pipe or a terminal rows go out before more is read; a file may wait for its buffer.
+    if not _is_file(sys.stdout):
+        captures.before_more = sys.stdout.flush
     partial = shown = 0
     lines = Lines()
     for name, dissected in captures:
@@ -112,9 +113,9 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
                 if args.comments:
                     line["comments"] = [to_json(comment) for comment in captures.general(name)]
                     line["comments"] += [said.to_json() for said in comments]
-                print(json.dumps(line), flush=at_once)
+                print(json.dumps(line))
             else:
-                print(lines.line(name, verdict), flush=at_once)
+                print(lines.line(name, verdict))
         else:
             table.add(name, verdict, comments, unfinished=unfinished)
     table.end()
