@@ -10,6 +10,7 @@
     conversations  segments of all -> conversations (one a TCP connection) and their events
     plain          from files to events, packet by packet, without numpy
     runs           segments of one sender in a row, taken together in `plain`
+    turns          segments of both sides by turns, the same
     bulk           the same events, many packets at once where nobody wants their bytes
     swift          the same for large files, by `kernels`, which numba compiles
     places         which frame brought which byte

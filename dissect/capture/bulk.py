@@ -32,19 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from dissect.capture.conversations import (
-    Connection,
-    Conversations,
-    Ended,
-    Event,
-    Exchange,
-    Key,
-    Passed,
-    Sent,
-    Stretch,
-    Summed,
-    Turns,
-)
+from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed, Summed
 from dissect.capture.files import Capture, Frame, Run, windows
 from dissect.capture.link import (
     ACK,
@@ -72,9 +60,6 @@ _PSH: Final = 8
 READ_AHEAD: Final = 1 << 20
 """Bytes that are read from a file at once."""
 
-LEAST_TURNS: Final = 8
-"""Packets of both sides by turns; fewer are not worth being taken together."""
-
 LEAST_RUN: Final = 32
 """Frames; fewer are quicker one by one."""
 
@@ -100,8 +85,6 @@ class Bulk:
         self._sleepers = _Sleepers()
         conversations.wake = self._sleepers.wake
         self._touched: dict[Connection, None] = {}
-        self._apart = False
-        """Whether there is, or was, a conversation of which both sides can be brought together."""
 
     @property
     def count(self) -> int:
@@ -201,33 +184,22 @@ class Bulk:
                 if half is not None:
                     self._touched[half.connection] = None
 
-    def _push_many(self, found: _Together | _Both, events: list[Event]) -> bool:
+    def _push_many(self, found: _Together, events: list[Event]) -> bool:
         """Take segments together; False where each must be looked at by itself."""
-        event: Stretch | Exchange | None
-        if isinstance(found, _Both):
-            key, event = found.turns.key, self.conversations.push_both(found.turns)
-        else:
-            key = found.first.key
-            event = self.conversations.push_many(found.first, found.data, found.pieces, len(found.rows))
-        if event is None:
+        stretch = self.conversations.push_many(found.first, found.data, found.pieces, len(found.rows))
+        if stretch is None:
             return False
-        events.append(event)
-        half = self.conversations.find(key)
+        events.append(stretch)
+        half = self.conversations.find(found.first.key)
         if half is not None:
             self._touched[half.connection] = None
         return True
-
-    def _of_apart(self, key: Key) -> bool:
-        """Whether it does not matter how the sides' bytes lie to each other."""
-        half = self.conversations.find(key)
-        return half is not None and half.connection.conversation.apart
 
     def _lay_down(self) -> None:
         """Let those sleep that can."""
         if not self._touched:
             return
         for connection in self._touched:
-            self._apart |= connection.conversation.apart
             if connection.conversation.aside and connection.slot is None and connection.quiet:
                 self._sleepers.lay(connection)
         self._touched.clear()
@@ -266,16 +238,12 @@ class Bulk:
             used = used.copy()
             used[list(unusual)] = True
         rows = np.flatnonzero(slow)
-        todo: list[tuple[int, Segment | _Together | _Both]] = []
-        if self._apart:
-            both, rows = _by_turns(heads, run, rows, self._of_apart)
-            todo += both
         together, alone = _together(heads, run, rows)
-        todo += together
+        todo: list[tuple[int, Segment | _Together]] = [*together]
         todo += zip(alone.tolist(), heads.segments(run, alone), strict=True)
         if unusual:
             todo += [(index, segment) for index, segment in unusual.items() if self._mine(segment)]
-        if len(todo) > len(alone):
+        if unusual or together:
             todo.sort(key=_index)
         # What is due by time alone is due at the first packet after it, also where that one is passed over.
         conversations = self.conversations
@@ -283,7 +251,7 @@ class Bulk:
         last_ns = int(times.max())
         due_ns, due_at = conversations.due_ns, -1
         for index, found in todo:
-            if isinstance(found, _Together | _Both):
+            if isinstance(found, _Together):
                 if self._push_many(found, events):
                     continue
                 singly = list(zip(found.rows.tolist(), heads.segments(run, found.rows), strict=True))
@@ -325,63 +293,10 @@ class _Together:
     pieces: Pieces
 
 
-@dataclass(slots=True)
-class _Both:
-    """Segments of both sides of a conversation by turns: see `Conversations.push_both`. rows: theirs."""
-
-    rows: Numbers
-    turns: Turns
-
-
-def _by_turns(
-    heads: Headers, run: Run, rows: Numbers, wanted: Callable[[Key], bool]
-) -> tuple[list[tuple[int, _Both]], Numbers]:
-    """What both sides of wanted conversations sent by turns, each with its last row; and the other rows."""
-    if len(rows) < LEAST_TURNS or not len(heads.rows4):
+def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, _Together]], Numbers]:
+    """What of the rows can be taken together, each with its last row; and the rows that cannot."""
+    if len(rows) < 2 or not len(heads.rows4):
         return [], rows
-    forth, goes_on = _neighbours(heads, run, rows)
-    seq, ack, size = heads.seq[rows], heads.ack[rows], heads.size[rows]
-    then = seq + size.astype(np.uint32)
-    # The latest row before each that is of the one or the other sender, of those that go on to it.
-    places = np.arange(len(rows))
-    start = np.maximum.accumulate(np.where(goes_on, 0, places))
-    by_one = np.concatenate(([-1], np.maximum.accumulate(np.where(forth, places, -1))[:-1]))
-    by_other = np.concatenate(([-1], np.maximum.accumulate(np.where(forth, -1, places))[:-1]))
-    mine, theirs = np.where(forth, by_one, by_other), np.where(forth, by_other, by_one)
-    fine = (mine < start) | (seq == then[mine])
-    fine &= np.where(theirs < start, ack == ack[start], (then[theirs] - ack) >> np.uint32(31) == 0)
-    begins = np.flatnonzero(~(goes_on & fine))
-    found: list[tuple[int, _Both]] = []
-    left = np.ones(len(rows), bool)
-    view = memoryview(run.buffer)
-    for begin, stop in zip(begins.tolist(), [*begins[1:].tolist(), len(rows)], strict=True):
-        if stop - begin < LEAST_TURNS or not size[begin:stop].any():
-            continue
-        (leader,) = heads.segments(run, rows[begin : begin + 1])
-        if not wanted(leader.key):
-            continue
-        first = forth[begin:stop] == forth[begin]
-        sent = []
-        for mask in (first, ~first):
-            own = begin + np.flatnonzero(mask)
-            full = rows[own[size[own] > 0]]
-            sizes, starts = heads.size[full], heads.payload[full]
-            spans = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
-            pieces = Pieces(np.cumsum(sizes).tolist(), run.times[full].tolist())
-            facts = (int(seq[own[0]]), int(ack[own[-1]])) if len(own) else (0, None)
-            sent.append(Sent(facts[0], b"".join([view[a:b] for a, b in spans]), pieces, facts[1]))
-        last_ns = int(run.times[rows[begin:stop]].max())
-        turns = Turns(leader.key, sent[0], sent[1], (leader.ack,), stop - begin, last_ns)
-        found.append((int(rows[stop - 1]), _Both(rows[begin:stop], turns)))
-        left[begin:stop] = False
-    return found, rows[left]
-
-
-def _neighbours(heads: Headers, run: Run, rows: Numbers) -> tuple[Numbers, Numbers]:
-    """Of each row who of the two sent it, and whether it goes on what is before it.
-
-    So it is where both are of one connection, plain, captured in full, and nothing odd is between them.
-    """
     pair, ports = np.zeros(len(run), np.uint64), np.zeros(len(run), np.uint64)
     pair[heads.rows4], ports[heads.rows4] = heads.keys4[:2]
     pair, ports, networks = pair[rows], ports[rows], heads.networks[rows]
@@ -390,25 +305,18 @@ def _neighbours(heads: Headers, run: Run, rows: Numbers) -> tuple[Numbers, Numbe
     ports_back = ports >> np.uint64(16) | (ports & np.uint64(0xFFFF)) << np.uint64(16)
     forth = np.where(pair == pair_back, ports < ports_back, pair < pair_back)
     one, other = np.where(forth, pair, pair_back), np.where(forth, ports, ports_back)
-    end = heads.payload[rows] + heads.size[rows]
+    seq, ack, size = heads.seq[rows], heads.ack[rows], heads.size[rows]
+    end = heads.payload[rows] + size
     plain = (
         (pair != 0)
         & (heads.flags[rows] & ~np.uint8(_PSH) == ACK)
         & (end <= run.starts[rows] + run.captured[rows])
     )
+    # Whether each row goes on what is before it: the same connection, and nothing odd between them.
     odd = np.cumsum(heads.unusual)[rows]
     goes_on = np.zeros(len(rows), bool)
     goes_on[1:] = (one[1:] == one[:-1]) & (other[1:] == other[:-1]) & (odd[1:] == odd[:-1])
     goes_on[1:] &= plain[1:] & plain[:-1] & (networks[1:] == networks[:-1])
-    return forth, goes_on
-
-
-def _together(heads: Headers, run: Run, rows: Numbers) -> tuple[list[tuple[int, _Together]], Numbers]:
-    """What of the rows can be taken together, each with its last row; and the rows that cannot."""
-    if len(rows) < 2 or not len(heads.rows4):
-        return [], rows
-    forth, goes_on = _neighbours(heads, run, rows)
-    seq, ack, size = heads.seq[rows], heads.ack[rows], heads.size[rows]
     full = np.flatnonzero(size > 0)
     if len(full) < 2:
         return [], rows
@@ -466,7 +374,7 @@ def _shared(addresses: Numbers, ports: Numbers, shares: int) -> Numbers:
     return found
 
 
-def _index(item: tuple[int, Segment | _Together | _Both]) -> int:
+def _index(item: tuple[int, Segment | _Together]) -> int:
     return item[0]
 
 

@@ -60,7 +60,7 @@ class Conversation:
     end_frame: number of the frame with which its end was known, where `bulk` reads shares; None at the end.
     end_due_ns: when its end was to be known, where it was by time alone.
     apart: set by whoever reads the events, when it does not matter any more how the bytes of one side lie to
-    those of the other; then `bulk` may bring both together (`Exchange`).
+    those of the other; then what both sent may come together (`Exchange`).
     """
 
     index: int
@@ -268,14 +268,14 @@ class Sent(NamedTuple):
 class Turns(NamedTuple):
     """Segments of both sides by turns, of which each acknowledges no more than there was before it.
 
-    key: of the first one's sender, `forth`. before: what its segments acknowledge before the first one of the
+    key: of the sender of what is `forth`. before: what its segments acknowledge before the first one of the
     other side. packets: how many there were in all, empty ones too. last_ns: the latest time of any.
     """
 
     key: Key
     forth: Sent
     back: Sent
-    before: tuple[int, ...]
+    before: int
     packets: int
     last_ns: int
 
@@ -450,9 +450,9 @@ class Conversations:
         if own is None or other is None or not connection.quiet:
             return None
         forth, back = turns.forth, turns.back
-        if own.next_seq != forth.seq or (back.data and other.next_seq != back.seq):
+        if own.next_seq != forth.seq or (back.ack is not None and other.next_seq != back.seq):
             return None
-        if not all(other.has_sent(ack) for ack in turns.before):
+        if not other.has_sent(turns.before):
             return None
         conversation = connection.conversation
         found = []

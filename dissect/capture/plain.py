@@ -9,6 +9,7 @@ from dissect.capture.conversations import Conversations, Event
 from dissect.capture.files import Capture, Frame
 from dissect.capture.link import Decoder
 from dissect.capture.runs import Runs
+from dissect.capture.turns import ByTurns
 
 READ_AHEAD = 1 << 19
 """Bytes that are read from a file at once."""
@@ -23,6 +24,7 @@ class Plain:
         """As in `Bulk`: it is for shares, which this has not."""
         self._decode = Decoder()
         self._runs = Runs(conversations)
+        self._turns = ByTurns(conversations)
 
     @property
     def count(self) -> int:
@@ -46,11 +48,16 @@ class Plain:
                 continue
             segment = self._decode(frame, capture.skipped)
             if segment is not None:
-                yield from self.conversations.push(segment)
-                if segment.payload and keep is None:
-                    stretch = self._runs.follow(capture, frame, segment)
-                    if stretch is not None:
-                        yield stretch
+                events = self.conversations.push(segment)
+                yield from events
+                if events and segment.payload and keep is None:
+                    followed: Event | None = None
+                    if events[-1].conversation.apart:
+                        followed = self._turns.follow(capture, frame, segment)
+                    if followed is None:
+                        followed = self._runs.follow(capture, frame, segment)
+                    if followed is not None:
+                        yield followed
 
     def finish(self, capture: Capture, end_ns: int | None = None) -> Iterator[Event]:
         """End everything that is still open; `capture` was the last one."""

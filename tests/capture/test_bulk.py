@@ -26,8 +26,8 @@ from dissect.capture import (
     read,
     synthesise,
 )
-from dissect.capture.bulk import LEAST_TURNS, Bulk
-from dissect.capture.conversations import Conversations, Exchange, Stretch
+from dissect.capture.bulk import Bulk
+from dissect.capture.conversations import Conversations, Stretch
 from dissect.capture.files import Capture
 from dissect.capture.link import Segment
 from dissect.capture.plain import Plain
@@ -126,49 +126,10 @@ def taken_together(data: bytes, way: type[Bulk | Plain] = Bulk) -> int:
     return together // 2
 
 
-def taken_by_turns(data: bytes) -> int:
-    """Where how the sides' bytes lie to each other does not matter, the events of each side are those of one
-    packet at a time, and so are the others; how many packets came in exchanges.
-    """
-    by_turns = 0
-    watched: list[Conversation] = []
-
-    def quick() -> Iterator[Event]:
-        nonlocal by_turns
-        capture = open_capture(io.BytesIO(data), "x")
-        reader = Bulk(Conversations())
-        for event in reader.read(capture):
-            if isinstance(event, Opened):
-                watched.append(event.conversation)
-                event.conversation.apart = True
-            if isinstance(event, Exchange):
-                by_turns += sum(len(one.pieces) for one in event.stretches)
-                assert event.time_ns == max(one.time_ns for one in event.stretches)
-                yield from event.stretches
-            else:
-                yield event
-        yield from reader.finish(capture, capture.end_ns)
-
-    def by_sides(events: Iterator[Event]) -> dict[Row, list[Row]]:
-        sides: dict[Row, list[Row]] = {}
-        for row in rows(events):
-            sides.setdefault(row[1:3], []).append(row)
-        return sides
-
-    with open_capture(io.BytesIO(data), "x") as capture:
-        slow = list(read(capture))
-    assert by_sides(quick()) == by_sides(iter(slow))
-    plain = [event.conversation for event in slow if isinstance(event, Opened)]
-    for name in ("packets", "last_ns", "counters"):
-        assert [getattr(one, name) for one in watched] == [getattr(one, name) for one in plain]
-    return by_turns
-
-
 @pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
 def test_the_recordings(path: Path, run_size: int) -> None:
     same(path.read_bytes())
     taken_together(path.read_bytes())
-    taken_by_turns(path.read_bytes())
 
 
 def test_the_recordings_are_there_and_something_of_them_is_passed_over(
@@ -314,16 +275,6 @@ def test_any_disorder_of_what_is_taken_together(run_size: int) -> None:
         )
         together += taken_together(data)
     assert together > 100 or run_size == 1
-
-
-def test_any_disorder_of_what_both_sides_sent_by_turns(run_size: int) -> None:
-    by_turns = 0
-    for seed in range(60):
-        data = build.pcap(
-            interleaved(seed, 1 + seed % 3), nano=True, snaplen=60 if seed % 10 == 9 else 0xFFFF
-        )
-        by_turns += taken_by_turns(data)
-    assert by_turns > 100 or run_size < LEAST_TURNS
 
 
 def ethernet(packet: bytes, tags: int = 0) -> bytes:
