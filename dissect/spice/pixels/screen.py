@@ -41,7 +41,8 @@ PRIMARY = 1
 DISPLAY = 2
 XRGB = 32
 """The format of surfaces without an alpha channel, of 32 bits a pixel."""
-ARGB = 96
+A8, ARGB = 8, 96
+OPAQUE = 0xFF << 24
 SOLID, PATTERN = 1, 2
 STYLED = 8
 COMPONENT_ALPHA, SOURCE_OPAQUE, DEST_OPAQUE = 1 << 18, 1 << 22, 1 << 24
@@ -274,12 +275,11 @@ class Renderer:
         return Picture(rgb, None if picture.alpha is None else picture.alpha[top:bottom, left:right])
 
     def _paint(self, brush: Mapping[str, Any], spot: _Spot) -> Plane | None:
-        """The colours of a brush over the spot; None where it has none."""
-        if brush["type"] == 1:
-            colour = _colour(brush["color"], spot.surface.format)
-            return np.broadcast_to(colour, (spot.height, spot.width, 3))
-        if brush["type"] == 2:
-            tile = self._image(brush["pat"].to).rgb
+        """The pixels of a brush over the spot; None where it has none."""
+        if brush["type"] == SOLID:
+            return np.broadcast_to(spot.coloured(brush["color"]), (spot.height, spot.width, spot.channels))
+        if brush["type"] == PATTERN:
+            tile = spot.as_its_own(self._image(brush["pat"].to))
             rows = (np.arange(spot.height) + spot.top - brush["pos"]["y"]) % tile.shape[0]
             columns = (np.arange(spot.width) + spot.left - brush["pos"]["x"]) % tile.shape[1]
             tiled: Plane = tile[rows[:, None], columns[None, :]]
@@ -293,16 +293,15 @@ class Renderer:
         paint = self._paint(values["brush"], spot)
         if paint is not None:
             rop = values["rop_descriptor"]
-            spot.put(_combined(rop, INVERS_BRUSH, INVERS_DEST, paint, spot.rgb))
+            spot.put(_combined(rop, INVERS_BRUSH, INVERS_DEST, paint, spot.pixels))
 
     def _copy(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is None:
             return
         picture = self._source(values, spot, values["scale_mode"])
-        rop = values["rop_descriptor"]
-        alpha = picture.alpha if rop & ~(PUT | INVERS_BRUSH) == 0 else None
-        spot.put(_combined(rop, INVERS_SRC, INVERS_DEST, picture.rgb, spot.rgb), alpha)
+        pixels, rop = spot.as_its_own(picture), values["rop_descriptor"]
+        spot.put(_combined(rop, INVERS_SRC, INVERS_DEST, pixels, spot.pixels))
 
     def _opaque(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
@@ -310,33 +309,34 @@ class Renderer:
             return
         picture = self._source(values, spot)
         paint = self._paint(values["brush"], spot)
-        rgb = picture.rgb
+        pixels = spot.as_its_own(picture)
         if paint is not None:
-            rgb = _combined(values["rop_descriptor"], INVERS_BRUSH, INVERS_SRC, paint, rgb)
-        spot.put(rgb)
+            pixels = _combined(values["rop_descriptor"], INVERS_BRUSH, INVERS_SRC, paint, pixels)
+        spot.put(pixels)
 
     def _blackness(self, values: Mapping[str, Any]) -> None:
         self._level(values, 0)
 
     def _whiteness(self, values: Mapping[str, Any]) -> None:
-        self._level(values, 255)
+        self._level(values, 0xFFFFFF)
 
-    def _level(self, values: Mapping[str, Any], level: int) -> None:
+    def _level(self, values: Mapping[str, Any], colour: int) -> None:
         spot = self._spot(values, values["mask"])
         if spot is not None:
-            spot.put(np.full((spot.height, spot.width, 3), level, np.uint8))
+            level = _as_bytes(colour)[: spot.channels]
+            spot.put(np.broadcast_to(level, (spot.height, spot.width, spot.channels)))
 
     def _inverse(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is not None:
-            spot.put(~spot.rgb)
+            spot.put(~spot.pixels)
 
     def _rop3(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, values["mask"])
         if spot is None:
             return
-        source, paint = self._source(values, spot).rgb, self._paint(values["brush"], spot)
-        inputs = (np.zeros_like(source) if paint is None else paint, source, spot.rgb)
+        source, paint = spot.as_its_own(self._source(values, spot)), self._paint(values["brush"], spot)
+        inputs = (np.zeros_like(source) if paint is None else paint, source, spot.pixels)
         result = np.zeros_like(source)
         for case in range(8):
             if values["rop3"] >> case & 1:
@@ -353,29 +353,29 @@ class Renderer:
         picture = self._source(values, spot)
         through = (picture.rgb == _colour(values["true_color"], 32)).all(axis=2)
         spot.where = ~through if spot.where is None else spot.where & ~through
-        spot.put(picture.rgb)
+        spot.put(spot.as_its_own(picture))
 
     def _alpha_blend(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
         if spot is None:
             return
         picture = self._source(values, spot)
-        if spot.alpha is not None:
+        if spot.surface.alpha is not None:
             raise NotDrawn("its surface has an alpha channel")
         # Colours are multiplied by their alpha already; products are rounded as pixman rounds them.
         over = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
         factor = np.full_like(over, values["alpha"])
         rgb = product(picture.rgb, factor[..., None])
         rest = 255 - product(over, factor)
-        sums = rgb.astype(np.uint16) + product(spot.rgb, rest[..., None])
+        sums = rgb.astype(np.uint16) + product(spot.pixels, rest[..., None])
         spot.put(np.minimum(sums, 255).astype(np.uint8))
 
     def _text(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
         if spot is None:
             return
-        if spot.surface.format != XRGB:
-            raise NotDrawn("its surface has an alpha channel or 16 bits a pixel")
+        if spot.surface.format not in (XRGB, ARGB):
+            raise NotDrawn("its surface has 8 or 16 bits a pixel")
         brush, back = values["fore_brush"], values["back_area"]
         if brush["type"] == PATTERN:
             raise NotDrawn("its letters have a pattern")
@@ -392,21 +392,22 @@ class Renderer:
         if letters is not None and brush["type"] == SOLID:
             first, begin = letters.top - top, letters.left - left
             share = covered[first : first + letters.height, begin : begin + letters.width, None]
-            colour = np.broadcast_to(_colour(brush["color"], XRGB), letters.rgb.shape)
-            letters.put(product(colour, share) + product(letters.rgb, 255 - share))
+            pixels = letters.pixels
+            colour = np.broadcast_to(_as_bytes(brush["color"] | OPAQUE)[: letters.channels], pixels.shape)
+            letters.put(product(colour, share) + product(pixels, 255 - share))
 
     def _stroke(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
         if spot is None:
             return
-        if spot.surface.format != XRGB:
-            raise NotDrawn("its surface has an alpha channel or 16 bits a pixel")
+        if spot.surface.format not in (XRGB, ARGB):
+            raise NotDrawn("its surface has 8 or 16 bits a pixel")
         if values["attr"]["flags"] & STYLED:
             raise NotDrawn("its line is dashed")
         rop = values["fore_mode"]
         paint = self._paint(values["brush"], spot)
         if paint is None:
-            paint = np.zeros_like(spot.rgb)
+            paint = np.zeros((spot.height, spot.width, spot.channels), np.uint8)
         for points in list(lines.polylines(values["path"].to["segments"])):
             for start, end in pairwise(points):
                 columns, rows = lines.pixels(start, end, (spot.left, spot.top, spot.width, spot.height))
@@ -414,10 +415,9 @@ class Renderer:
                     seen = spot.where[rows, columns]
                     columns, rows = columns[seen], rows[seen]
                 # Line by line: a rule may draw where another line was.
-                before = spot.rgb[rows, columns]
-                spot.rgb[rows, columns] = _combined(
-                    rop, INVERS_BRUSH, INVERS_DEST, paint[rows, columns], before
-                )
+                for plane, first, last in spot.planes():
+                    new, old = paint[rows, columns, first:last], plane[rows, columns]
+                    plane[rows, columns] = _combined(rop, INVERS_BRUSH, INVERS_DEST, new, old)
 
     def _composite(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
@@ -447,9 +447,10 @@ class Renderer:
         covered = None
         if flags & constants.COMPOSITE_HAS_MASK:
             covered = part(values["mask_bitmap"], values["mask_origin"], flags >> 16 & 3)[..., 3]
-        behind = compose.four(Picture(spot.rgb, None if flags & DEST_OPAQUE else spot.alpha))
-        found = compose.composed(flags & 255, source, covered, behind)
-        spot.put(found[..., :3], found[..., 3])
+        behind = spot.pixels
+        if flags & DEST_OPAQUE or spot.channels == 3:
+            behind = compose.four(Picture(behind[..., :3]))
+        spot.put(compose.composed(flags & 255, source, covered, behind))
 
     def _copy_bits(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)
@@ -464,8 +465,7 @@ class Renderer:
         }
         surface = spot.surface
         before = Picture(surface.rgb.copy(), None if surface.alpha is None else surface.alpha.copy())
-        part = self._part(before, area, box, spot)
-        spot.put(part.rgb, part.alpha)
+        spot.put(spot.as_its_own(self._part(before, area, box, spot)))
 
     # --- video
 
@@ -506,7 +506,7 @@ class Renderer:
         if not stream["flags"] & 1:
             picture = Picture(picture.rgb[::-1])
         area = {"top": 0, "left": 0, "bottom": height, "right": width}
-        spot.put(self._part(picture, area, box, spot).rgb)
+        spot.put(spot.as_its_own(self._part(picture, area, box, spot)))
 
 
 @dataclass(slots=True)
@@ -531,19 +531,35 @@ class _Spot:
         return cls(surface, top, left, bottom - top, right - left, (box["top"], box["left"]))
 
     @property
-    def rgb(self) -> Plane:
-        """Its colours now; what is written there is drawn."""
-        rgb: Plane = self.surface.rgb[self.top : self.top + self.height, self.left : self.left + self.width]
-        return rgb
+    def channels(self) -> int:
+        """Channels of its pixels: red, green, blue, and alpha where the surface has it."""
+        return 3 if self.surface.alpha is None else 4
 
     @property
-    def alpha(self) -> Plane | None:
-        """The same of its alpha channel."""
-        alpha = self.surface.alpha
-        if alpha is None:
-            return None
-        part: Plane = alpha[self.top : self.top + self.height, self.left : self.left + self.width]
-        return part
+    def pixels(self) -> Plane:
+        """Its pixels as they are now, in `channels` channels."""
+        planes = [plane for plane, _, _ in self.planes()]
+        return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+
+    def planes(self) -> Iterator[tuple[Plane, int, int]]:
+        """What holds its pixels, and which channels each holds; what is written there is drawn."""
+        rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        yield self.surface.rgb[rows, columns], 0, 3
+        if self.surface.alpha is not None:
+            yield self.surface.alpha[rows, columns, None], 3, 4
+
+    def coloured(self, number: int) -> Plane:
+        """A colour of a message as a pixel of the surface."""
+        if self.surface.format == A8:
+            return np.array([0, 0, 0, number & 255], np.uint8)
+        return _as_bytes(number) if self.channels == 4 else _colour(number, self.surface.format)
+
+    def as_its_own(self, picture: Picture) -> Plane:
+        """A picture in as many channels; without an alpha channel it has 0 there, as images are sent."""
+        if self.channels == 3:
+            return picture.rgb
+        alpha = np.zeros(picture.rgb.shape[:2], np.uint8) if picture.alpha is None else picture.alpha
+        return np.concatenate([picture.rgb, alpha[..., None]], axis=2)
 
     def part(self, box: Mapping[str, int]) -> _Spot | None:
         """What of it is inside a box of the surface."""
@@ -591,21 +607,15 @@ class _Spot:
         part = bits[top : top + self.height, left : left + self.width] != inverse
         self.where = part if self.where is None else self.where & part
 
-    def put(self, rgb: Plane, alpha: Plane | None = None) -> None:
-        """Draw these pixels."""
+    def put(self, pixels: Plane) -> None:
+        """Draw these pixels, which may have an alpha channel that the surface has not."""
         if self.surface.format in (16, 80):
-            rgb = _fewer(rgb, self.surface.format)
-        where = self.where
-        if where is None:
-            self.rgb[...] = rgb
-        else:
-            np.copyto(self.rgb, rgb, where=where[..., None])
-        if self.alpha is not None:
-            values = np.zeros(rgb.shape[:2], np.uint8) if alpha is None else alpha
-            if where is None:
-                self.alpha[...] = values
+            pixels = _fewer(pixels[..., :3], self.surface.format)
+        for plane, first, last in self.planes():
+            if self.where is None:
+                plane[...] = pixels[..., first:last]
             else:
-                np.copyto(self.alpha, values, where=where)
+                np.copyto(plane, pixels[..., first:last], where=self.where[..., None])
 
 
 def _size(picture: Picture) -> int:
@@ -658,6 +668,11 @@ def _colour(number: int, form: int) -> Plane:
         five_six_five = [(number >> 11 & 31) << 3, (number >> 5 & 63) << 2, (number & 31) << 3]
         return _fewer(np.array(five_six_five, np.uint8), 80)
     return np.array([number >> 16 & 255, number >> 8 & 255, number & 255], np.uint8)
+
+
+def _as_bytes(number: int) -> Plane:
+    """A colour with its highest byte: red, green, blue, alpha."""
+    return np.array([number >> shift & 255 for shift in (16, 8, 0, 24)], np.uint8)
 
 
 def _fewer(rgb: Plane, form: int) -> Plane:

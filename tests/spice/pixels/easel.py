@@ -23,17 +23,18 @@ from dissect.lab.models.spice import capability_words
 from dissect.spice import link
 from dissect.spice.channels import base, main
 from dissect.spice.pixels.images import Plane
-from dissect.spice.pixels.screen import Renderer
+from dissect.spice.pixels.screen import ARGB, XRGB, Renderer
 from dissect.spice.session import SpiceSession
 from dissect.stream import Side
 from dissect.stream.records import Message
-from tests.spice.examples import clip, data, linked, mask, pointing, rect, u8, u16, u32, u64, words
+from tests.spice.examples import clip, data, linked, mask, pointing, rect, solid, u8, u16, u32, u64, words
 
 PATIENCE_S = 20.0
 WIDTH, HEIGHT = 160, 120
-CREATE, COPY, MARK = 314, 304, 102
-CANVAS = 1
-"""The surface on which all is drawn."""
+CREATE, FILL, COPY, COMPOSITE, MARK = 314, 302, 304, 318, 102
+PUT, OVER = 8, 3
+CANVAS, BEHIND = 1, 2
+"""The surface on which all is drawn, and the one that is behind it."""
 COMMON = list(capability_words((0, 1, 3)))
 SESSION = 4711
 
@@ -44,21 +45,30 @@ Say = tuple[int, bytes]
 def scene(said: Sequence[Say], form: int) -> list[Say]:
     """The messages, with the surfaces before them and the copy to the screen after them.
 
-    form: the format of the surface on which they draw (SPICE_SURFACE_FMT_*).
+    form: the format of the surface on which they draw. Where it has an alpha channel a colour shines through.
     """
-    image = u64(1) + u8(104) + u8(0) + words(WIDTH, HEIGHT) + u32(CANVAS)
-    where = u32(0) + rect(0, 0, HEIGHT, WIDTH) + clip()
-    area = rect(0, 0, HEIGHT, WIDTH)
-    return [
-        (CREATE, words(0, WIDTH, HEIGHT, 32, 1)),
+    begun = [
+        (CREATE, words(0, WIDTH, HEIGHT, XRGB, 1)),
         (CREATE, words(CANVAS, WIDTH, HEIGHT, form, 0)),
-        *said,
-        (MARK, b""),
-        (COPY, pointing(where, None, area, u16(8) + u8(0), mask(), to=[image])),
+        (CREATE, words(BEHIND, WIDTH, HEIGHT, XRGB, 0)),
+        (FILL, _whole(BEHIND) + solid(0x10C0F0) + u16(PUT) + mask()),
     ]
+    over = pointing(_whole(BEHIND) + u32(OVER), None, bytes(8), to=[_surface(CANVAS)])
+    shown = BEHIND if form == ARGB else CANVAS
+    area = rect(0, 0, HEIGHT, WIDTH)
+    copy = pointing(_whole(0), None, area, u16(PUT) + u8(0) + mask(), to=[_surface(shown)])
+    return [*begun, *said, (COMPOSITE, over), (MARK, b""), (COPY, copy)]
 
 
-def ours(said: Sequence[Say], form: int = 32) -> tuple[Plane, list[str]]:
+def _whole(surface: int) -> bytes:
+    return u32(surface) + rect(0, 0, HEIGHT, WIDTH) + clip()
+
+
+def _surface(number: int) -> bytes:
+    return u64(1) + u8(104) + u8(0) + words(WIDTH, HEIGHT) + u32(number)
+
+
+def ours(said: Sequence[Say], form: int = XRGB) -> tuple[Plane, list[str]]:
     """What the renderer makes of the messages, and what it says is not drawn."""
     session, renderer = SpiceSession(), Renderer()
     why: list[str] = []
@@ -73,7 +83,7 @@ def ours(said: Sequence[Say], form: int = 32) -> tuple[Plane, list[str]]:
     return renderer.screen, why
 
 
-def theirs(said: Sequence[Say], folder: Path, form: int = 32) -> Plane:
+def theirs(said: Sequence[Say], folder: Path, form: int = XRGB) -> Plane:
     """What spice-gtk makes of the messages."""
     out = folder / "shot.ppm"
     with _Easel(scene(said, form)) as easel:
