@@ -27,6 +27,9 @@ from dissect.stream.arrivals import Pieces
 LEAST: Final = 2
 """Segments; fewer are not worth being taken together."""
 
+FEW: Final = 4
+"""Records that are alike; fewer are taken one by one."""
+
 PAUSE: Final = 64
 """Segments that go the ordinary way after a run that could not be taken, so that none is looked at often."""
 
@@ -49,12 +52,16 @@ _SIX: Final = struct.Struct(">BxxxHBx32sIIIBB")
 
 @dataclass(slots=True)
 class _Found:
-    """A run: its bytes in pieces, how many records it is, where the next one begins in the buffer."""
+    """A run: its bytes in pieces, how many records it is, where the next one begins in the buffer.
+
+    acked: what the other side acknowledged in the meantime; None where it said nothing.
+    """
 
     data: bytes
     pieces: Pieces
     first: Segment
     records: int
+    acked: int | None
     position: int
 
 
@@ -76,13 +83,65 @@ class Runs:
         found = _scan(capture, frame, segment)
         if found is None:
             return None
-        stretch = self._conversations.push_many(found.first, found.data, found.pieces, found.records)
+        stretch = self._conversations.push_many(
+            found.first, found.data, found.pieces, found.records, found.acked
+        )
         if stretch is None:
             self._pause = PAUSE
             return None
         times = found.pieces.times
         capture.took(found.records, found.position, min(times), max(times))
         return stretch
+
+
+class _Wanted:
+    """What the packets of one connection look like, where they are of the common form."""
+
+    __slots__ = ("_addresses", "_four", "_kind", "_least", "_link", "_unpack", "ip", "kind", "known")
+
+    def __init__(self, frame: Frame, segment: Segment, link: tuple[int, int | None]) -> None:
+        self._link, where = link
+        self._four = len(segment.src) == 4
+        form, self.ip = (_FOUR, 20) if self._four else (_SIX, 40)
+        self._unpack, self._least = form.unpack_from, self._link + form.size
+        forth = segment.src + segment.dst, segment.sport << 16 | segment.dport
+        back = segment.dst + segment.src, segment.dport << 16 | segment.sport
+        self._addresses = {forth: True, back: False}
+        # What the link layer says of what is in it, it says of all; it may say nothing.
+        self.kind = (0, self._link) if where is None else (where, 2)
+        self._kind = frame.data[self.kind[0] : sum(self.kind)]
+        data = frame.data
+        # Else it came in a tunnel, or in several frames.
+        self.known = len(data) >= self._least and self._unpack(data, self._link)[-6:-4] == forth
+
+    def read(self, buffer: bytes, start: int, captured: int) -> tuple[bool, int, int, int, int, int] | None:
+        """Of a frame: whether it is of the segment's sender, its numbers of TCP and flags, and where in the
+        buffer its bytes begin and end; None where it is anything else.
+        """
+        at, size = self.kind
+        if captured < self._least or buffer[start + at : start + at + size] != self._kind:
+            return None
+        start += self._link
+        head = self._unpack(buffer, start)
+        addresses, ports, seq, ack, offset, flags = head[-6:]
+        if self._four:
+            version, length, fragment, protocol = head[:4]
+            if version != 0x45 or fragment & _MORE_OR_OFFSET:
+                return None
+        else:
+            version, length, protocol = head[:3]
+            length += 40
+            if version >> 4 != 6:
+                return None
+        header = self.ip + (offset >> 4 << 2)
+        if protocol != _TCP or offset < 0x50 or length < header or captured < self._link + length:
+            return None
+        forth = self._addresses.get((addresses, ports))
+        return None if forth is None else (forth, seq, ack, flags, start + header, start + length)
+
+    def packet(self, start: int) -> int:
+        """Where the IP header of a frame begins."""
+        return start + self._link
 
 
 def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
@@ -92,116 +151,85 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     layout = None if link is None or segment.network or capture.notes.packets else capture.layout()
     if link is None or layout is None:
         return None
-    size, where = link
-    four = len(segment.src) == 4
-    form, ip = (_FOUR, 20) if four else (_SIX, 40)
-    unpack, least = form.unpack_from, size + form.size
-    forth, back = segment.src + segment.dst, segment.dst + segment.src
-    ports, ports_back = segment.sport << 16 | segment.dport, segment.dport << 16 | segment.sport
-    if len(frame.data) < least or unpack(frame.data, size)[-6:-4] != (forth, ports):
-        return None  # it came in a tunnel, or in several frames
-    # What the link layer says of what is in it, it says of all; it may say nothing.
-    kind_at, kind_size = (0, size) if where is None else (where, 2)
-    kind = frame.data[kind_at : kind_at + kind_size]
-    ack, first_seq = segment.ack, (segment.seq + len(segment.payload)) & _MASK
-
+    wanted = _Wanted(frame, segment, link)
+    if not wanted.known:
+        return None
     buffer, at = layout.buffer, layout.position
     view = memoryview(buffer)
     parts: list[memoryview] = []
     ends: list[int] = []
     times: list[int] = []
-    total, next_seq = 0, first_seq
-    records = taken = position = before = 0
-    walk = _blocks if layout.form == 2 else _records
+    total = records = taken = position = before = 0
+    first_seq = next_seq = (segment.seq + len(segment.payload)) & _MASK
+    acked: int | None = None
+    heard: int | None = None
+    walk, length_at = (_blocks, 4) if layout.form == 2 else (_records, 8)
     walking = walk(layout, frame.linktype, at)
     while total < MOST_BYTES:
         start, captured, time_ns, after = next(walking, (0, 0, 0, 0))
-        if captured < least or buffer[start + kind_at : start + kind_at + kind_size] != kind:
+        read = wanted.read(buffer, start, captured)
+        if read is None:
             break
+        forth, seq, ack, flags, begin, end = read
         records += 1
-        start += size
-        head = unpack(buffer, start)
-        addresses, from_to, seq, acked, offset, flags = head[-6:]
-        if four:
-            version, length, fragment, protocol = head[:4]
-            if version != 0x45 or fragment & _MORE_OR_OFFSET:
+        if begin == end:
+            # An empty one must be the other side's, and acknowledge no more than there was.
+            if forth or (seq, flags) != (segment.ack, ACK) or (next_seq - ack) & _MASK > _HALF:
                 break
+            heard = ack
         else:
-            version, length, protocol = head[:3]
-            length += 40
-            if version >> 4 != 6:
+            if not forth or (seq, ack) != (next_seq, segment.ack) or flags not in _PLAIN:
                 break
-        header = ip + (offset >> 4 << 2)
-        bytes_of = length - header
-        if protocol != _TCP or offset < 0x50 or bytes_of < 0 or captured < size + length:
-            break
-        if bytes_of:
-            if (from_to, seq, acked) != (ports, next_seq, ack) or addresses != forth or flags not in _PLAIN:
-                break
-            parts.append(view[start + header : start + length])
-            total += bytes_of
-            ends.append(total)
+            size, step = end - begin, after - at
+            parts.append(view[begin:end])
             times.append(time_ns)
-            next_seq = (seq + bytes_of) & _MASK
-            taken, position = records, after
-            # After two records of one size there may be many of it.
-            if after - at == before:
-                alike = _alike(layout, at, before, start - at, ip, (kind_at, kind_size), seq, bytes_of)
-                if alike:
-                    count = len(alike)
-                    first = start + header + before
-                    parts += [
-                        view[one : one + bytes_of] for one in range(first, first + count * before, before)
-                    ]
-                    ends += range(total + bytes_of, total + count * bytes_of + 1, bytes_of)
-                    times += alike
-                    total += count * bytes_of
-                    next_seq = (next_seq + count * bytes_of) & _MASK
-                    records += count
-                    taken, position = records, after + count * before
-                    after = position
-                    walking = walk(layout, frame.linktype, position)
-                before = 0
-            else:
-                before = after - at
-        # An empty one must be the other side's, and acknowledge no more than there was.
-        elif (
-            (from_to, seq, flags) != (ports_back, ack, ACK)
-            or addresses != back
-            or (next_seq - acked) & _MASK > _HALF
-        ):
-            break
+            # After two records of one size there may be many.
+            alike: list[int] = []
+            length, far = at + length_at, at + length_at + FEW * step
+            if step == before and buffer[length : length + 4] == buffer[far : far + 4]:
+                alike = _alike(layout, at, step, wanted.packet(start) - at, wanted, seq, size)
+            count = 1 + len(alike)
+            if alike:
+                parts += [view[one : one + size] for one in range(begin + step, begin + count * step, step)]
+                times += alike
+                records += count - 1
+                after = at + count * step
+                walking = walk(layout, frame.linktype, after)
+            ends += range(total + size, total + count * size + 1, size)
+            total += count * size
+            next_seq = (seq + count * size) & _MASK
+            taken, position, before, acked = records, after, step, heard
         at = after
     if len(parts) < LEAST:
         return None
     leader = replace(segment, time_ns=times[0], seq=first_seq, payload=b"", frame=capture.frames + 1)
-    return _Found(b"".join(parts), Pieces(ends, times), leader, taken, position)
+    return _Found(b"".join(parts), Pieces(ends, times), leader, taken, acked, position)
 
 
 def _alike(
-    layout: Layout, at: int, step: int, packet: int, ip: int, kind: tuple[int, int], seq: int, size: int
+    layout: Layout, at: int, step: int, packet: int, wanted: _Wanted, seq: int, size: int
 ) -> list[int]:
     """The times of the records that follow one, are of its size, and differ from it only where they may.
 
-    at, step: where that one begins and how long it is. packet, ip: where in it the IP header begins, and how
-    long that is; kind: where in its link header the kind of packet is said. seq, size: of its segment. What
-    is compared is a column of all records at a time: a byte of each.
+    at, step: where that one begins and how long it is. packet: where in it the IP header begins. seq, size:
+    of its segment. What is compared is a column of all records at a time: a byte of each.
     """
-    buffer = layout.buffer
+    buffer, ip = layout.buffer, wanted.ip
     begin, count = at + step, (len(buffer) - at) // step - 1
     count = min(count, MOST_BYTES // size)
     pcapng = layout.form == 2
-    for column in _columns(layout.header, pcapng, step, packet, ip, kind):
+    for column in _columns(layout.header, pcapng, step, packet, ip, wanted.kind):
         value = buffer[at + column : at + column + 1]
         same = buffer[begin + column : begin + column + count * step : step]
         if same.count(value) != count:
             count -= len(same.lstrip(value))
+            if count < FEW:
+                return []
     numbers = packet + ip + 4
     flags = buffer[begin + numbers + 9 : begin + numbers + 9 + count * step : step]
     count -= len(flags.lstrip(_PLAIN_FLAGS))
     expected = [(seq + number * size) & _MASK for number in range(1, count + 1)]
-    wanted = struct.pack(f">{count}I", *expected)
-    if _gathered(buffer, begin + numbers, 4, step, count) != wanted:
+    if _gathered(buffer, begin + numbers, 4, step, count) != struct.pack(f">{count}I", *expected):
         return []
     words = struct.unpack(
         f"{'<><'[layout.form]}{2 * count}I", _gathered(buffer, begin + (12 if pcapng else 0), 8, step, count)
