@@ -17,6 +17,9 @@ from dissect.spice.pixels.images import NotDrawn, Picture, Plane
 NONE, NORMAL, PAD, REFLECT = range(4)
 """What is beyond the edges of an image: nothing, itself again, its last pixels, itself turned round."""
 
+OVER = 3
+"""The rule by which one lies over the other."""
+
 Share = Callable[[Plane, Plane], Plane]
 """Of one's own alpha and the other's: the share that is taken."""
 

@@ -45,6 +45,7 @@ A8, ARGB = 8, 96
 OPAQUE = 0xFF << 24
 SOLID, PATTERN = 1, 2
 STYLED = 8
+SRC_SURFACE_HAS_ALPHA = 2
 COMPONENT_ALPHA, SOURCE_OPAQUE, DEST_OPAQUE = 1 << 18, 1 << 22, 1 << 24
 
 INVERS_SRC, INVERS_BRUSH, INVERS_DEST, PUT, OR, AND, XOR = 1, 2, 4, 8, 16, 32, 64
@@ -360,15 +361,12 @@ class Renderer:
         if spot is None:
             return
         picture = self._source(values, spot)
-        if spot.surface.alpha is not None:
-            raise NotDrawn("its surface has an alpha channel")
-        # Colours are multiplied by their alpha already; products are rounded as pixman rounds them.
-        over = np.full(picture.rgb.shape[:2], 255, np.uint8) if picture.alpha is None else picture.alpha
-        factor = np.full_like(over, values["alpha"])
-        rgb = product(picture.rgb, factor[..., None])
-        rest = 255 - product(over, factor)
-        sums = rgb.astype(np.uint16) + product(spot.pixels, rest[..., None])
-        spot.put(np.minimum(sums, 255).astype(np.uint8))
+        has_alpha = values["alpha_flags"] & SRC_SURFACE_HAS_ALPHA
+        if has_alpha and picture.alpha is None and "surface" in values["src_bitmap"].to:
+            raise NotDrawn("it takes the unused byte of a surface's pixels for alpha")
+        share = np.full((spot.height, spot.width), values["alpha"], np.uint8)
+        behind = spot.pixels if spot.channels == 4 else compose.four(Picture(spot.pixels))
+        spot.put(compose.composed(compose.OVER, compose.four(picture), share, behind))
 
     def _text(self, values: Mapping[str, Any]) -> None:
         spot = self._spot(values, None)

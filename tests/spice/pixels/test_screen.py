@@ -226,6 +226,16 @@ def test_surfaces_of_sixteen_bits_have_fewer_levels() -> None:
             "it scales its image",
         ),
         (COPY, drawn(base(0, 0, 2, 2), rect(0, 1, 1, 1), image([[1]])), "it scales its image"),
+        (
+            ALPHA_BLEND,
+            pointing(
+                base(0, 0, 1, 1) + u8(2) + u8(255),
+                None,
+                rect(0, 0, 1, 1),
+                to=[u64(1) + u8(104) + u8(0) + words(4, 3, 0)],
+            ),
+            "unused byte of a surface",
+        ),
         (COPY, drawn(base(0, 0, 1, 2), rect(0, 0, 1, 2), image([[1]])), "outside its image"),
         (COPY, drawn(base(0, 0, 1, 1, surface=8), rect(0, 0, 1, 1), image([[1]])), "no surface 8"),
         (FILL, base(0, 0, 1, 1) + solid(B) + u16(0) + mask(), "its rule 0x0 is not defined"),
