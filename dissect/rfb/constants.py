@@ -70,13 +70,14 @@ VENCRYPT_SUBTYPES: Mapping[int, str] = {
     260: "X509None",
     261: "X509Vnc",
     262: "X509Plain",
-    263: "TLSSASL",
-    264: "X509SASL",
+    263: "TLSSASL or X509SASL",
+    264: "X509SASL or TLSSASL",
     265: "Ident",
     266: "TLSIdent",
     267: "X509Ident",
 }
-"""rfbproto.rst, "VeNCrypt". QEMU has 263 and 264 the other way round; both are TLS and SASL."""
+"""rfbproto.rst, "VeNCrypt", which has 263 as TLSSASL and 264 as X509SASL. QEMU, gtk-vnc and libvncserver
+have them the other way round; the number does not tell which is meant, so both names are shown."""
 
 SECURITY_RESULTS: Mapping[int, str] = {
     0: "OK",

@@ -106,8 +106,15 @@ def _text_chat() -> list[Any]:
     return [
         ByteField("message_type", 11),
         Padding("padding", 3),
-        IntEnumField("length", 0, CHAT),
-        TextField("text", b"", length_from=lambda p: 0 if p.length in CHAT else p.length, encoding="latin-1"),
+        IntEnumField("length", 0, CHAT, counts=True),
+        # The viewer that was seen to chat sends UTF-8; older ones what their code page is.
+        TextField(
+            "text",
+            b"",
+            length_from=lambda p: 0 if p.length in CHAT else p.length,
+            encoding="utf-8",
+            otherwise="latin-1",
+        ),
     ]
 
 

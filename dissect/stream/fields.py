@@ -144,11 +144,14 @@ class LESignedLongField(NumberField):
 
 
 class EnumField(NumberField):
-    """A number whose values have names: `i2s`."""
+    """A number whose values have names: `i2s`. With `counts`, the others are numbers as any, not unknown."""
 
-    def __init__(self, name: str, default: int | None, names: Mapping[int, str]) -> None:
+    def __init__(
+        self, name: str, default: int | None, names: Mapping[int, str], *, counts: bool = False
+    ) -> None:
         super().__init__(name, default)
         self.i2s = names
+        self.counts = counts
 
 
 class ByteEnumField(EnumField):

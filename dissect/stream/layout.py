@@ -92,9 +92,21 @@ class TextField(StrLenField):
         default: bytes,
         length_from: Callable[[Any], int],
         encoding: str = "utf-8",
+        otherwise: str | None = None,
     ) -> None:
+        """`otherwise`: the encoding of what is not text in `encoding`, where programs differ."""
         super().__init__(name, default, length_from=length_from)
         self.encoding = encoding
+        self.otherwise = otherwise
+
+    def text(self, value: bytes) -> str:
+        """The bytes as text."""
+        if self.otherwise is not None:
+            try:
+                return value.decode(self.encoding)
+            except UnicodeDecodeError:
+                return value.decode(self.otherwise, "backslashreplace")
+        return value.decode(self.encoding, "backslashreplace")
 
 
 class FixedTextField(StrFixedLenField):
@@ -103,6 +115,10 @@ class FixedTextField(StrFixedLenField):
     def __init__(self, name: str, default: bytes, length: int, encoding: str = "utf-8") -> None:
         super().__init__(name, default, length=length)
         self.encoding = encoding
+
+    def text(self, value: bytes) -> str:
+        """The bytes before the NULs at the end, as text."""
+        return value.rstrip(b"\0").decode(self.encoding, "backslashreplace")
 
 
 class LiteralField(FixedTextField):
@@ -350,6 +366,9 @@ class Layout:
         self._numbers = {
             name: names_of(field) for name, field in self.fields.items() if isinstance(field, NumberField)
         }
+        self._counts = {
+            name for name, field in self.fields.items() if isinstance(field, EnumField) and field.counts
+        }
         # For each step, the least number of bytes that follow it, and whether that number is exact.
         self._after: list[tuple[int, bool]] = []
         least, exact = 0, True
@@ -433,7 +452,7 @@ class Layout:
             if name in numbers:  # most fields are
                 shown[name] = value
                 known = numbers[name]
-                if known is not None:
+                if known is not None and (value in known or name not in self._counts):
                     shown[f"{name}_name"] = known.get(value, f"unknown {value}")
                 continue
             field = self.fields[name]
@@ -458,9 +477,7 @@ class Layout:
                 if not value and not isinstance(field, TextField | FixedTextField):
                     continue
                 if isinstance(field, TextField | FixedTextField):
-                    if isinstance(field, FixedTextField):
-                        value = value.rstrip(b"\0")
-                    shown[name] = value.decode(field.encoding, "backslashreplace")
+                    shown[name] = field.text(value)
                 else:
                     shown[name] = shown_bytes(value)
             else:

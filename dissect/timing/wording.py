@@ -170,6 +170,7 @@ _DETAILS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "SetEncodings": lambda f: _names(f, "encoding_types"),
     "FramebufferUpdate": lambda f: _rectangles(f["rectangles"], f.get("rectangles_not_shown", 0)),
     "FramebufferUpdateRequest": lambda f: _area(f) + (", incremental" if f["incremental"] else ""),
+    "TextChat": lambda f: str(f.get("length_name") or f"“{f['text'].rstrip()}”"),
     "SpiceLinkMess": lambda f: (
         f"{f['channel_type_name']} channel"
         + (f" {f['channel_id']}" if f["channel_id"] else "")

@@ -192,12 +192,15 @@ def test_encrypted_channels_are_one_session() -> None:
 
 
 def test_what_was_said_in_a_chat() -> None:
-    said: dict[Side, list[bytes]] = {side: [] for side in Side}
+    said: dict[Side, list[str]] = {side: [] for side in Side}
     for message in messages("ssvncviewer-chatting--x11vnc.pcapng", "TextChat"):
-        if text := message.values.get("text"):
-            said[message.side].append(text)
-    spoken = {"hello, 1 £\n".encode(), b"bye\n"}
-    assert set(said[Side.CLIENT]) == set(said[Side.SERVER]) == spoken
+        fields = message.fields()
+        if fields["text"]:
+            assert "length_name" not in fields
+            said[message.side].append(fields["text"])
+        else:
+            assert fields["length_name"] == "open"
+    assert set(said[Side.CLIENT]) == set(said[Side.SERVER]) == {"hello, 1 £\n", "bye\n"}
 
 
 def test_keys_sound_and_power_of_a_guest() -> None:

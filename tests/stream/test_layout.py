@@ -17,6 +17,7 @@ from dissect.stream.fields import (
     ConditionalField,
     FieldLenField,
     FieldListField,
+    IntEnumField,
     IntField,
     LEIntField,
     LELongField,
@@ -248,6 +249,30 @@ def test_bits_have_the_names_that_another_field_gives_them() -> None:
     assert show(Shown(rest=b"\1\2"))["rest"] == "0102"
     long = show(Shown(rest=bytes(BYTES_SHOWN + 1)))["rest"]
     assert long == "00" * BYTES_SHOWN + f"… ({BYTES_SHOWN + 1} bytes)"
+
+
+class Said(ProtocolPacket):
+    name = "Said"
+    fields_desc: ClassVar[list[Any]] = [
+        IntEnumField("length", 0, {0xFFFFFFFF: "open"}, counts=True),
+        TextField("text", b"", lambda p: 0 if p.length > 99 else p.length, otherwise="latin-1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff" * 4, {"length": 0xFFFFFFFF, "length_name": "open", "text": ""}),
+        (b"\0\0\0\2\xc2\xa3", {"length": 2, "text": "£"}),
+        (b"\0\0\0\2\xa3!", {"length": 2, "text": "£!"}),
+    ],
+)
+def test_numbers_of_which_some_have_names_and_text_in_either_encoding(
+    data: bytes, expected: dict[str, object]
+) -> None:
+    layout = Said.layout()
+    values, _ = layout.decode(data)
+    assert layout.describe(values) == expected
 
 
 @given(st.lists(st.integers(0, (1 << 32) - 1), max_size=4))
