@@ -37,12 +37,12 @@ MOST_BYTES: Final = 1 << 20
 """Bytes of a run, after which it is handed on."""
 
 _EPB: Final = 6
-_MASK: Final = 0xFFFFFFFF
-_HALF: Final = 0x7FFFFFFF
+MASK: Final = 0xFFFFFFFF
+HALF: Final = 0x7FFFFFFF
 _MORE_OR_OFFSET: Final = 0x3FFF
 _TCP: Final = 6
-_PLAIN: Final = {ACK, ACK | PSH}
-_PLAIN_FLAGS: Final = bytes(_PLAIN)
+PLAIN: Final = {ACK, ACK | PSH}
+_PLAIN_FLAGS: Final = bytes(PLAIN)
 
 _BLOCK: Final = struct.Struct("<6I")
 # Of IP: version, length, flags and offset (of IPv4), protocol, addresses; of TCP: ports as one number, ...
@@ -94,7 +94,7 @@ class Runs:
         return stretch
 
 
-class _Wanted:
+class Wanted:
     """What the packets of one connection look like, where they are of the common form."""
 
     __slots__ = ("_addresses", "_four", "_kind", "_least", "_link", "_unpack", "ip", "kind", "known")
@@ -151,7 +151,7 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     layout = None if link is None or segment.network or capture.notes.packets else capture.layout()
     if link is None or layout is None:
         return None
-    wanted = _Wanted(frame, segment, link)
+    wanted = Wanted(frame, segment, link)
     if not wanted.known:
         return None
     buffer, at = layout.buffer, layout.position
@@ -160,10 +160,10 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     ends: list[int] = []
     times: list[int] = []
     total = records = taken = position = before = 0
-    first_seq = next_seq = (segment.seq + len(segment.payload)) & _MASK
+    first_seq = next_seq = (segment.seq + len(segment.payload)) & MASK
     acked: int | None = None
     heard: int | None = None
-    walk, length_at = (_blocks, 4) if layout.form == 2 else (_records, 8)
+    length_at = 4 if layout.form == 2 else 8
     walking = walk(layout, frame.linktype, at)
     while total < MOST_BYTES:
         start, captured, time_ns, after = next(walking, (0, 0, 0, 0))
@@ -174,11 +174,11 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
         records += 1
         if begin == end:
             # An empty one must be the other side's, and acknowledge no more than there was.
-            if forth or (seq, flags) != (segment.ack, ACK) or (next_seq - ack) & _MASK > _HALF:
+            if forth or (seq, flags) != (segment.ack, ACK) or (next_seq - ack) & MASK > HALF:
                 break
             heard = ack
         else:
-            if not forth or (seq, ack) != (next_seq, segment.ack) or flags not in _PLAIN:
+            if not forth or (seq, ack) != (next_seq, segment.ack) or flags not in PLAIN:
                 break
             size, step = end - begin, after - at
             parts.append(view[begin:end])
@@ -197,7 +197,7 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
                 walking = walk(layout, frame.linktype, after)
             ends += range(total + size, total + count * size + 1, size)
             total += count * size
-            next_seq = (seq + count * size) & _MASK
+            next_seq = (seq + count * size) & MASK
             taken, position, before, acked = records, after, step, heard
         at = after
     if len(parts) < LEAST:
@@ -206,9 +206,7 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     return _Found(b"".join(parts), Pieces(ends, times), leader, taken, acked, position)
 
 
-def _alike(
-    layout: Layout, at: int, step: int, packet: int, wanted: _Wanted, seq: int, size: int
-) -> list[int]:
+def _alike(layout: Layout, at: int, step: int, packet: int, wanted: Wanted, seq: int, size: int) -> list[int]:
     """The times of the records that follow one, are of its size, and differ from it only where they may.
 
     at, step: where that one begins and how long it is. packet: where in it the IP header begins. seq, size:
@@ -228,7 +226,7 @@ def _alike(
     numbers = packet + ip + 4
     flags = buffer[begin + numbers + 9 : begin + numbers + 9 + count * step : step]
     count -= len(flags.lstrip(_PLAIN_FLAGS))
-    expected = [(seq + number * size) & _MASK for number in range(1, count + 1)]
+    expected = [(seq + number * size) & MASK for number in range(1, count + 1)]
     if _gathered(buffer, begin + numbers, 4, step, count) != struct.pack(f">{count}I", *expected):
         return []
     words = struct.unpack(
@@ -273,6 +271,11 @@ def _gathered(buffer: bytes, at: int, size: int, step: int, count: int) -> bytea
 
 _Records: TypeAlias = Iterator[tuple[int, int, int, int]]
 """Of each record where its frame begins in the buffer, how long that is, its time (ns), where it ends."""
+
+
+def walk(layout: Layout, linktype: int, at: int) -> _Records:
+    """The packets of one link type in a row from `at` on that lie whole in the buffer."""
+    return (_blocks if layout.form == 2 else _records)(layout, linktype, at)
 
 
 def _records(layout: Layout, linktype: int, at: int) -> _Records:

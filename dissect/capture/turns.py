@@ -15,18 +15,7 @@ from typing import Final
 from dissect.capture.conversations import Conversations, Exchange, Sent, Turns
 from dissect.capture.files import Capture, Frame
 from dissect.capture.link import LINK_HEADERS, Segment
-from dissect.capture.runs import (
-    _FOUR,
-    _HALF,
-    _MASK,
-    _MORE_OR_OFFSET,
-    _PLAIN,
-    _SIX,
-    _TCP,
-    MOST_BYTES,
-    _blocks,
-    _records,
-)
+from dissect.capture.runs import HALF, MASK, MOST_BYTES, PLAIN, Wanted, walk
 from dissect.stream.arrivals import Pieces
 
 LEAST: Final = 3
@@ -97,54 +86,24 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     layout = None if link is None or segment.network or capture.notes.packets else capture.layout()
     if link is None or layout is None:
         return None
-    size, where = link
-    four = len(segment.src) == 4
-    form, ip = (_FOUR, 20) if four else (_SIX, 40)
-    unpack, least = form.unpack_from, size + form.size
-    ways = {
-        (segment.src + segment.dst, segment.sport << 16 | segment.dport): 0,
-        (segment.dst + segment.src, segment.dport << 16 | segment.sport): 1,
-    }
-    if len(frame.data) < least or ways.get(unpack(frame.data, size)[-6:-4]) != 0:
-        return None  # it came in a tunnel, or in several frames
-    kind_at, kind_size = (0, size) if where is None else (where, 2)
-    kind = frame.data[kind_at : kind_at + kind_size]
-    next_seq = (segment.seq + len(segment.payload)) & _MASK
+    wanted = Wanted(frame, segment, link)
+    if not wanted.known:
+        return None
+    next_seq = (segment.seq + len(segment.payload)) & MASK
     sides = [_Side(next_seq, next_seq)]
-
-    buffer, walk = layout.buffer, _blocks if layout.form == 2 else _records
+    buffer = layout.buffer
     view = memoryview(buffer)
     times: list[int] = []
     total, position = 0, layout.position
     latest = row = 0
     for start, captured, time_ns, after in walk(layout, frame.linktype, position):
-        kind_here = buffer[start + kind_at : start + kind_at + kind_size]
-        if total >= MOST_BYTES or captured < least or kind_here != kind:
+        head = wanted.read(buffer, start, captured)
+        if head is None or total >= MOST_BYTES:
             break
-        start += size
-        head = unpack(buffer, start)
-        addresses, ports, seq, acked, offset, flags = head[-6:]
-        if four:
-            version, length, fragment, protocol = head[:4]
-            if version != 0x45 or fragment & _MORE_OR_OFFSET:
-                break
-        else:
-            version, length, protocol = head[:3]
-            length += 40
-            if version >> 4 != 6:
-                break
-        header = ip + (offset >> 4 << 2)
-        bytes_of = length - header
-        way = ways.get((addresses, ports))
-        if (
-            way is None
-            or protocol != _TCP
-            or offset < 0x50
-            or bytes_of < 0
-            or captured < size + length
-            or flags not in _PLAIN
-        ):
+        of_sender, seq, acked, flags, begin, stop = head
+        if flags not in PLAIN:
             break
+        way = 0 if of_sender else 1
         if way == len(sides):
             sides.append(_Side(seq, seq))
         mine = sides[way]
@@ -154,25 +113,23 @@ def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
         if len(sides) == 1:
             if acked != segment.ack:
                 break
-        elif (sides[1 - way].next_seq - acked) & _MASK > _HALF:
+        elif (sides[1 - way].next_seq - acked) & MASK > HALF:
             break
         mine.ack = acked
-        if bytes_of:
-            mine.parts.append(view[start + header : start + length])
-            mine.size += bytes_of
+        if begin < stop:
+            mine.parts.append(view[begin:stop])
+            mine.size += stop - begin
             mine.ends.append(mine.size)
             mine.times.append(time_ns)
-            mine.next_seq = (seq + bytes_of) & _MASK
-            total += bytes_of
+            mine.next_seq = (seq + stop - begin) & MASK
+            total += stop - begin
             row = row + 1 if way == latest else 1
             latest = way
         times.append(time_ns)
         position = after
         if row == ONE_WAY:
             break
-    if len(times) == row:
-        return None
-    if len(times) < LEAST or not total:
+    if len(times) < LEAST or not total or len(times) == row:
         return None
     if len(sides) == 1:
         sides.append(_Side(0, 0))

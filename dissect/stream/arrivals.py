@@ -120,6 +120,8 @@ class Arrivals:
 
         The first begins with the first byte that is not done with.
         """
+        if self._rising and 2 * len(ends) < len(self._ends) - self._at:
+            return [self._times[bisect_left(self._ends, base + end, self._at)] for end in ends]
         found: list[int] = []
         at, latest = 0, 0
         for end, time_ns in zip(self._ends[self._at :], self._times[self._at :], strict=True):
