@@ -10,8 +10,9 @@ import pytest
 from dissect.capture import open_capture, read
 from dissect.dissection.reading import dissect
 from dissect.rfb.session import RfbSession
-from dissect.rfb.typed import Said, character, typed
+from dissect.rfb.typed import character, typed
 from dissect.stream import Side
+from dissect.stream.keyboard import Said
 from dissect.stream.records import Record
 from tests.rfb.examples import SERVER_INIT, u32
 

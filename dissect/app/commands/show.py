@@ -80,7 +80,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--typed",
         action="store_true",
-        help="print what was typed and copied in each VNC session, passwords too, and nothing else",
+        help="print what was typed and copied in each session, passwords too, and nothing else; "
+        "SPICE tells keys, not characters: those of a US keyboard are printed",
     )
     parser.add_argument(
         "--follow",
@@ -120,19 +121,26 @@ def run(args: Namespace) -> int:
 
 def _typed(args: Namespace) -> int:
     """Print what was typed and copied; 3 where nothing was."""
-    from dissect.rfb.typed import typed
+    from itertools import chain
+
+    from dissect.rfb import typed as rfb
+    from dissect.spice import typed as spice
 
     nothing = True
     for name, dissected in read_captures([args.capture], only=args.conversation):
         index, verdict = dissected.conversation.index, dissected.verdict
-        for said in typed(dissected.records):
+        records = list(dissected.records)
+        for said in chain(rfb.typed(records), spice.typed(records)):
             nothing = False
             if args.json:
                 shown = {"side": said.side, "how": said.how, "time_ns": said.time_ns, "text": said.text}
+                if said.layout is not None:
+                    shown["layout"] = said.layout
                 print(json.dumps({"capture": name, "conversation": index, **shown}))
                 continue
             since = _since(said.time_ns - verdict.start_ns)
-            head = f"conversation {index} {since} {said.side} {said.how}"
+            keyboard = "" if said.layout is None else f", as on a {said.layout.upper()} keyboard"
+            head = f"conversation {index} {since} {said.side} {said.how}{keyboard}"
             print(f"{terminal.paint(head, str(said.side))}: {safe(said.text)}")
     if nothing:
         terminal.complain("nothing was typed or copied", source=args.capture)
