@@ -449,6 +449,10 @@ OF_SELECTION: Mapping[int, type[SpicePacket]] = {
 }
 
 
+DEPENDS = frozenset({*OF_SELECTION, 11})
+"""Types whose layout depends on what both ends have announced."""
+
+
 def described_by(type_: int, shared: frozenset[int]) -> type[SpicePacket] | None:
     """The class of a message, given the capabilities that both ends announced; None for an unknown type."""
     selection = CAP_SELECTION in shared

@@ -32,6 +32,9 @@ REMEMBERED = 1 << 16
 ONE_SIDED = frozenset({2, 3, 4, 5, 6})
 """Display, inputs, cursor, playback, record: what a message means there, only its own side's decide."""
 
+UNKNOWN = "bytes were lost in which an end may have said what it can do"
+"""Why what depends on the capabilities of both ends is not decoded."""
+
 MULTI_CODEC = 8
 CODEC_CAPABILITIES: Mapping[int, int] = {1: 9, 2: 10, 3: 11, 4: 13, 5: 14}
 """Codec -> the client's capability for it."""
@@ -60,8 +63,12 @@ class Memory:
     )
     usbredir_capabilities: dict[Side, frozenset[int]] = field(default_factory=dict)
 
+    gaps: bool = False
+    """Whether bytes of either side were lost: what an end has not said it can do, it may have said there."""
+
     def astray(self, side: Side, why: str) -> None:
         """Bytes of `side` were lost: its inner streams cannot be followed until they begin anew."""
+        self.gaps = True
         self.agent[side] = self.agent[side].astray(why)
         self.device[side] = self.device[side].astray(why)
 
@@ -285,6 +292,10 @@ def _agent_data(
             shared = capabilities.get(side, frozenset()) & capabilities.get(side.other, frozenset())
             head = agent.VDAgentMessage.layout().decode(unit.raw)[0]
             cls = agent.described_by(head["type"], shared)
+            if memory.gaps and len(capabilities) < len(Side) and head["type"] in agent.DEPENDS:
+                name = agent.TYPES[head["type"]]
+                shown.add({"name": name, "note": f"not decoded: {UNKNOWN}, {unit.size} bytes"})
+                continue
             if head["protocol"] != agent.PROTOCOL:
                 found.wrong(at, f"the agent's protocol is {head['protocol']}, not {agent.PROTOCOL}")
             elif cls is None:
@@ -378,6 +389,10 @@ def _usbredir(session: SpiceSession, side: Side, data: bytes, at: int, found: Fo
         found.extra["usbredir"] = f"not decoded: {inner.lost}"
         return
     capabilities = memory.usbredir_capabilities
+    if memory.gaps and inner.count and len(capabilities) < len(Side):
+        found.extra["usbredir"] = f"not decoded: {UNKNOWN}"
+        found.after.append(partial(memory.device.update, {side: inner.astray(UNKNOWN)}))
+        return
     wide = all(carried.USBREDIR_64BIT_IDS in capabilities.get(one, ()) for one in Side)
     shown = Shown()
     for piece in slices(data):

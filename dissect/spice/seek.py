@@ -4,18 +4,20 @@
 The rule, which invents nothing: a place is a boundary only if from there on `CHAIN` messages stand one behind
 the other, each of a type that the channel has on that side, each with a body that its class reads to its very
 end, at least two of them with a body, and, with full headers, serial numbers that ascend by one; or if fewer,
-at least two with a body, reach exactly to the end of what there is. Places are tried in order of the stream;
-what is passed over is reported as bytes that are not decoded. Where nothing fits, everything is.
+at least two with a body, reach exactly to the end of what there is. The first may hold anything only where it
+is short: a long one would be believed wherever its size happens to lead. Places are tried in order of the
+stream; what is passed over is reported as bytes that are not decoded. Where nothing fits, everything is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dissect.spice import constants
 from dissect.spice.channels import base
-from dissect.stream.layout import Buffer, Malformed, Short
+from dissect.spice.fields import PointedField
+from dissect.stream.layout import Buffer, Malformed, RestField, Short
 from dissect.stream.records import NOT_DECODED
 from dissect.stream.session import Flow, Framed, Want
 from dissect.stream.side import Side
@@ -29,6 +31,8 @@ WINDOW = 1 << 16
 """Bytes that are looked at before they are given up."""
 SIZE_LIMIT = 1 << 18
 """Bytes of one message in the chain: PINGs have 256,000 at most."""
+ANYTHING_LIMIT = 1 << 12
+"""Bytes of the first message of the chain where its body ends with bytes that may be anything."""
 
 
 def boundary(session: SpiceSession, side: Side, flow: Flow) -> Generator[Want, None, Framed | None]:
@@ -68,7 +72,7 @@ def _chain(session: SpiceSession, side: Side, data: Buffer, at: int, *, ended: b
     layout = (base.SpiceMiniDataHeader if mini else base.SpiceDataHeader).layout()
     channel = session.channel_type or 0
     bodies, serial = 0, None
-    for _ in range(CHAIN):
+    for place in range(CHAIN):
         if at == len(data):
             return (bodies >= 2) if ended else Want(at + 1, NOT_DECODED)
         try:
@@ -82,6 +86,8 @@ def _chain(session: SpiceSession, side: Side, data: Buffer, at: int, *, ended: b
             return False
         serial = values.get("message_serial")
         cls = base.body(channel, side, number)
+        if not place and size > ANYTHING_LIMIT and cls is not None and _holds_anything(cls):
+            return False
         if body + size > len(data):
             fixed = cls.layout().fixed if cls is not None else None
             if ended or (fixed is not None and fixed != size):
@@ -96,6 +102,12 @@ def _chain(session: SpiceSession, side: Side, data: Buffer, at: int, *, ended: b
         bodies += size > 0
         at = body + size
     return bodies >= 2
+
+
+def _holds_anything(cls: type[base.SpiceMessage]) -> bool:
+    """Whether a body of this class may be of any size, whatever its bytes."""
+    last: Any = cls.fields_desc[-1] if cls.fields_desc else None
+    return isinstance(last, RestField) and not isinstance(last, PointedField)
 
 
 def _possible(session: SpiceSession, side: Side, data: Buffer, at: int) -> bool | Want:

@@ -219,6 +219,18 @@ def test_a_gap_loses_the_agents_place_until_it_begins_anew() -> None:
     assert it.over() == []
 
 
+def test_what_depends_on_lost_capabilities_is_not_decoded() -> None:
+    it = after()
+    it.lose(SERVER, 100)  # perhaps the agent's announcement
+    it.client(data(TO, vd(6, words(0, 1 << agent.CAP_SELECTION))))
+    it.client(data(TO, vd(8, SELECTION + u32(1))), data(TO, vd(14, u32(5))))
+    announced, asked, most = shown(it)
+    assert announced["caps_names"] == ["CLIPBOARD_SELECTION"]
+    assert asked["note"].startswith("not decoded: bytes were lost in which an end may have said")
+    assert most["max"] == 5
+    assert it.over() == []
+
+
 def test_a_new_agent_begins_anew() -> None:
     it = after()
     it.server(data(FROM, vd(9)[:5]), data(108, u32(0)), data(FROM, vd(9)))

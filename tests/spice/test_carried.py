@@ -42,6 +42,16 @@ def test_usbredir_numbers_have_64_bits_where_both_say_so(wide: bool) -> None:
     assert it.over() == []
 
 
+def test_usbredir_numbers_are_not_guessed_where_a_hello_was_lost() -> None:
+    it = after(channel=USBREDIR)
+    it.lose(SERVER, 100)
+    it.client(data(DATA, hello(carried.USBREDIR_64BIT_IDS)), data(DATA, words(1, 3) + u64(7) + b"abc"))
+    (only,) = it.records[-2].fields()["usbredir"]
+    assert only["name"] == "usb_redir_hello"
+    assert it.records[-1].fields()["usbredir"].startswith("not decoded: bytes were lost in which an end may")
+    assert it.over() == []
+
+
 def test_webdav_frames() -> None:
     it = after(channel=WEBDAV)
     it.client(data(DATA, u64(5) + u16(3) + b"G"), data(DATA, b"ET" + u64(5) + u16(0)))

@@ -81,6 +81,15 @@ def test_nothing_is_invented(said: bytes) -> None:
     assert told == "server NotDecoded (not decoded: follows a gap of 10 bytes, and no message begins here)"
 
 
+def test_a_long_message_of_anything_is_not_believed_for_where_it_leads() -> None:
+    """Bytes of a lost message that look like a header whose size leads to the beginning of another."""
+    it = after()
+    it.lose(SERVER, 10)
+    told = it.server(data(2, bytes(seek.ANYTHING_LIMIT + 1)), row())
+    assert [line.split(" (")[0] for line in told] == ["server NotDecoded", *NAMES]
+    assert it.over() == []
+
+
 def test_serial_numbers_must_ascend() -> None:
     it = after(mini=False)
     it.lose(SERVER, 10)
