@@ -130,6 +130,12 @@ def test_messages_in_a_row_differ_as_they_like(drawn: st.DataObject) -> None:
     hold([*linked(channel, mini=mini), (side, b"".join(many))])
 
 
+@pytest.mark.parametrize("mini", [True, False])
+def test_a_row_ends_before_the_message_that_differs(mini: bool) -> None:
+    volume = data(105, u8(2) + bytes(4), mini=mini)
+    hold([*linked(5, mini=mini), (SERVER, volume * 6 + data(105, bytes(5), mini=mini))])
+
+
 def test_equal_messages_are_one_run() -> None:
     fill = data(302, words(0, 1, 2, 3, 4) + u8(0) + u8(1) + words(7) + u8(8) + u8(0) + bytes(13))
     events: list[Event] = [*linked(2), (SERVER, fill * 1000)]
