@@ -120,4 +120,4 @@ def test_a_complaint_is_not_lost_behind_the_page() -> None:
         environment={"PAGER": "sed 's/^/| /'"},
     )
     assert "| firstbyte: no/such.pcap: " in seen.screen
-    assert "|   0  \x1b[36m127.0.0.1:33240" in seen.screen
+    assert "| 0  \x1b[36m127.0.0.1:33240" in seen.screen

@@ -142,6 +142,10 @@ def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: 
     return found
 
 
+def _is_pipe(name: str) -> bool:
+    return name == "-" or Path(name).is_fifo()
+
+
 def _is_file(stream: TextIO) -> bool:
     try:
         return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
@@ -174,7 +178,7 @@ class _Rows:
         self._captures = captures
         self._when: bool = args.when
         self._several = len(args.captures) > 1
-        self._live: bool = args.follow or any(not Path(name).is_file() for name in args.captures)
+        self._live: bool = args.follow or any(map(_is_pipe, args.captures))
         self._table = Table(
             [
                 Column("#", align="right"),
