@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import fields
-from operator import attrgetter
 
 from dissect.app import terminal
 from dissect.app.terminal import Cell
 from dissect.capture.notes import Comment
-from dissect.dissection.verdict import Detection, Verdict
+from dissect.dissection.verdict import OWN, Detection, Verdict, shared
 from dissect.stream.side import Side
 from dissect.stream.text import duration, safe
 
@@ -59,9 +57,6 @@ class Lines:
     MOST = 4096
     """Kinds of lines that are remembered."""
 
-    OWN = ("conversation", "client", "server", "start_ns")
-    """What each line has of its own, the rest of it may be that of others; the first keys but for one."""
-
     def __init__(self) -> None:
         self._tails: dict[object, str] = {}
         self._heads: dict[str, str] = {}
@@ -74,13 +69,13 @@ class Lines:
             or verdict.spice is not None
         ):
             return json.dumps(verdict.to_json(capture))  # there are hardly two alike
-        kind = _SHARED(verdict)
+        kind = shared(verdict)
         tail = self._tails.get(kind)
         if tail is None:
             if len(self._tails) >= self.MOST:
                 self._tails.clear()
             found = verdict.to_json(capture)
-            for key in ("capture", *self.OWN):
+            for key in ("capture", *OWN):
                 del found[key]
             tail = self._tails[kind] = json.dumps(found)[1:]
         head = self._heads.get(capture)
@@ -90,6 +85,3 @@ class Lines:
             f'{head}, "conversation": {verdict.conversation}, "client": "{verdict.client}", '
             f'"server": "{verdict.server}", "start_ns": {verdict.start_ns}, {tail}'
         )
-
-
-_SHARED = attrgetter(*(part.name for part in fields(Verdict) if part.name not in Lines.OWN))

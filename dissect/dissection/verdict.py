@@ -111,6 +111,14 @@ class Verdict:
 
 _PARTS = attrgetter(*(part.name for part in fields(Verdict)))
 
+OWN = ("conversation", "client", "server", "start_ns")
+"""What a verdict has of its own where it shares the rest with others; its first fields."""
+
+assert tuple(part.name for part in fields(Verdict))[: len(OWN)] == OWN
+
+shared = attrgetter(*(part.name for part in fields(Verdict) if part.name not in OWN))
+"""Of a verdict, all that it may share with others."""
+
 
 def judge(dissector: Dissector) -> Verdict:
     """The verdict on a conversation whose `Ended` event has been pushed."""

@@ -8,24 +8,16 @@ from what both sides are recognised as. So it is found once, and said again of e
 
 from __future__ import annotations
 
-from dataclasses import fields
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from dissect.capture.conversations import Summary, Summed
 from dissect.dissection.dissector import Dissector, error_by_head
 from dissect.dissection.recognise import recognise_foreign
-from dissect.dissection.verdict import Verdict, judge
+from dissect.dissection.verdict import Verdict, judge, shared
 from dissect.stream.recognition import Yes
 
 KNOWN: Final = 4096
 """Kinds of conversations that are remembered."""
-
-OWN: Final = ("conversation", "client", "server", "start_ns")
-"""What a verdict has of its own where it shares the rest with others; its first fields."""
-
-assert tuple(part.name for part in fields(Verdict))[: len(OWN)] == OWN
-_shared = attrgetter(*(part.name for part in fields(Verdict) if part.name not in OWN))
 
 _Kind: TypeAlias = tuple[Any, ...]
 
@@ -42,16 +34,16 @@ class Wholes:
         kind = _kind(event)
         if kind is None:
             return judge(Dissector.of_whole(event))
-        shared = self._known.get(kind)
-        if shared is not None:
+        known = self._known.get(kind)
+        if known is not None:
             return Verdict(
-                conversation.index, conversation.client, conversation.server, conversation.start_ns, *shared
+                conversation.index, conversation.client, conversation.server, conversation.start_ns, *known
             )
         verdict = judge(Dissector.of_whole(event))
         if verdict.verdict == "agreed":
             if len(self._known) >= KNOWN:
                 self._known.clear()
-            self._known[kind] = _shared(verdict)
+            self._known[kind] = shared(verdict)
         return verdict
 
 
