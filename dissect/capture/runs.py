@@ -139,6 +139,21 @@ class Wanted:
         forth = self._addresses.get((addresses, ports))
         return None if forth is None else (forth, seq, ack, flags, start + header, start + length)
 
+    @classmethod
+    def behind(cls, capture: Capture, frame: Frame, segment: Segment) -> tuple[Wanted, Layout] | None:
+        """What packets like that of a segment look like, and the buffer in which more may follow it; None
+        where they have to be taken one by one. frame: that which the segment came in.
+        """
+        link = LINK_HEADERS.get(frame.linktype)
+        # Comments of packets are kept as the packets come.
+        if link is None or segment.network or capture.notes.packets:
+            return None
+        layout = capture.layout()
+        if layout is None:
+            return None
+        wanted = cls(frame, segment, link)
+        return (wanted, layout) if wanted.known else None
+
     def packet(self, start: int) -> int:
         """Where the IP header of a frame begins."""
         return start + self._link
@@ -146,14 +161,10 @@ class Wanted:
 
 def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     """The run that follows a segment, as far as it is in the buffer."""
-    link = LINK_HEADERS.get(frame.linktype)
-    # Comments of packets are kept as the packets come, one by one.
-    layout = None if link is None or segment.network or capture.notes.packets else capture.layout()
-    if link is None or layout is None:
+    found = Wanted.behind(capture, frame, segment)
+    if found is None:
         return None
-    wanted = Wanted(frame, segment, link)
-    if not wanted.known:
-        return None
+    wanted, layout = found
     buffer, at = layout.buffer, layout.position
     view = memoryview(buffer)
     parts: list[memoryview] = []

@@ -14,8 +14,8 @@ from typing import Final
 
 from dissect.capture.conversations import Conversations, Exchange, Sent, Turns
 from dissect.capture.files import Capture, Frame
-from dissect.capture.link import LINK_HEADERS, Segment
-from dissect.capture.runs import HALF, MASK, MOST_BYTES, PLAIN, Wanted, walk
+from dissect.capture.link import Segment
+from dissect.capture.runs import HALF, MASK, MOST_BYTES, PAUSE, PLAIN, Wanted, walk
 from dissect.stream.arrivals import Pieces
 
 LEAST: Final = 3
@@ -23,9 +23,6 @@ LEAST: Final = 3
 
 ONE_WAY: Final = 16
 """Segments of one side in a row, which are left to `runs`: it is quicker with them."""
-
-PAUSE: Final = 64
-"""Segments that go the ordinary way after some that could not be taken, so that none is looked at often."""
 
 
 @dataclass(slots=True)
@@ -81,14 +78,10 @@ class ByTurns:
 
 def _scan(capture: Capture, frame: Frame, segment: Segment) -> _Found | None:
     """What follows a segment, as far as it is in the buffer. frame: that which the segment came in."""
-    link = LINK_HEADERS.get(frame.linktype)
-    # Comments of packets are kept as the packets come, one by one.
-    layout = None if link is None or segment.network or capture.notes.packets else capture.layout()
-    if link is None or layout is None:
+    found = Wanted.behind(capture, frame, segment)
+    if found is None:
         return None
-    wanted = Wanted(frame, segment, link)
-    if not wanted.known:
-        return None
+    wanted, layout = found
     next_seq = (segment.seq + len(segment.payload)) & MASK
     sides = [_Side(next_seq, next_seq)]
     buffer = layout.buffer
