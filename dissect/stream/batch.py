@@ -128,21 +128,24 @@ class Series:
         self._ends_of_runs = list(accumulate(run.many for run in runs))
         self._made: dict[int, tuple[Around, Rows]] = {}
 
-    def within(self, begin: int, stop: int) -> Iterator[Run]:
-        """The runs of the messages from number `begin` to before `stop`."""
+    def _within(self, begin: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """The runs of the messages from number `begin` to before `stop`: which one of all, the number of its
+        first message, and which of its own messages these are.
+        """
         for index in range(bisect_right(self._ends_of_runs, begin), len(self.runs)):
-            run = self.runs[index]
-            first = self._ends_of_runs[index] - run.many
+            last = self._ends_of_runs[index]
+            first = last - self.runs[index].many
             if first >= stop:
                 return
-            yield run.part(max(begin - first, 0), min(stop - first, run.many))
+            yield index, first, max(begin - first, 0), min(stop, last) - first
 
     def messages(self, begin: int, stop: int) -> Iterator[Message]:
         """The messages from number `begin` to before `stop`."""
         side, protocol, offset, data = self.side, self.protocol, self.offset, self.data
         starts = [self.ends[begin - 1] if begin else 0, *self.ends[begin : stop - 1]]
         times = zip(self._arrivals.firsts(offset, starts), self.times[begin:stop], strict=True)
-        for kind, at, size, count, extra in self.within(begin, stop):
+        for index, _, low, high in self._within(begin, stop):
+            kind, at, size, count, extra = self.runs[index].part(low, high)
             name, parts = kind.title, kind.of_size(size)
             for start in range(at, at + size * count, size):
                 (first, last), raw = next(times), data[start : start + size]
@@ -152,15 +155,11 @@ class Series:
     def text(self, around: Callable[[str], Around], begin: int, stop: int) -> bytes:
         """A line for each of the messages from number `begin` to before `stop`; see `Batch.text`."""
         found = []
-        for index in range(bisect_right(self._ends_of_runs, begin), len(self.runs)):
-            last = self._ends_of_runs[index]
-            first = last - self.runs[index].many
-            if first >= stop:
-                break
+        for index, first, at, end in self._within(begin, stop):
             mine, made = around(self.runs[index].kind.title), self._made.get(index)
             if made is None or made[0] != mine:
                 made = self._made[index] = mine, self._rows(mine, self.runs[index], first)
-            found.append(made[1].text(max(begin - first, 0), min(stop, last) - first))
+            found.append(made[1].text(at, end))
         return found[0] if len(found) == 1 else b"".join(found)
 
     def _rows(self, around: Around, run: Run, first: int) -> Rows:
