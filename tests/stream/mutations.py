@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Recorded bytes with numbers, bits and pieces of them changed, as a seed says."""
+"""Recorded bytes with numbers, bits and pieces of them changed, as a seed says; and all that reads them."""
 
 from __future__ import annotations
 
 import random
+from typing import Protocol
 
 from dissect.stream import Side
+from dissect.stream.records import Message, Record
+from dissect.stream.session import Session
+from tests.stream.talk import account
 
 Segment = tuple[Side, bytes]
 
@@ -33,3 +37,24 @@ def mutated(said: list[Segment], at_random: random.Random, *, spared: int) -> li
             case _:
                 data[at : at + at_random.randrange(64)] = at_random.randbytes(at_random.randrange(64)) or b"?"
     return [(side, bytes(data)) for side, data in changed]
+
+
+class Draws(Protocol):
+    """What makes a picture of records."""
+
+    def take(self, record: Record, /) -> object: ...
+
+
+def read_and_draw(session: Session, renderer: Draws, said: list[Segment]) -> list[Record]:
+    """All records of what was said; every byte is accounted for, and all that can be looked at is."""
+    records: list[Record] = []
+    for now, (side, data) in enumerate(said):
+        records += session.feed(side, data, now)
+    for side in Side:
+        records += session.end(side, len(said))
+    account(records, list(said))
+    for record in records:
+        if isinstance(record, Message):
+            record.fields()
+        renderer.take(record)
+    return records

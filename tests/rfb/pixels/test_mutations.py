@@ -12,11 +12,9 @@ import pytest
 from dissect.rfb.pixels.rectangles import PIXELS_LIMIT
 from dissect.rfb.pixels.screen import Renderer
 from dissect.rfb.session import RfbSession
-from dissect.stream import Side
-from dissect.stream.records import Message, Record
+from dissect.stream.records import Message
 from tests.benchmarks.damage import PCAPS, Segment, conversations
-from tests.stream.mutations import mutated
-from tests.stream.talk import account
+from tests.stream.mutations import mutated, read_and_draw
 
 RECORDINGS = sorted(path.name for path in PCAPS.glob("*.pcapng") if "vnc" in path.name)
 MUTATIONS = 4
@@ -27,16 +25,8 @@ HANDSHAKE = 10
 
 def look(said: list[Segment]) -> tuple[int, Renderer]:
     """Read and draw; how many messages were read."""
-    session, renderer, records = RfbSession(), Renderer(), list[Record]()
-    for now, (side, data) in enumerate(said):
-        records += session.feed(side, data, now)
-    for side in Side:
-        records += session.end(side, len(said))
-    account(records, list(said))
-    for record in records:
-        if isinstance(record, Message):
-            record.fields()
-        renderer.take(record)
+    renderer = Renderer()
+    records = read_and_draw(RfbSession(), renderer, said)
     return sum(isinstance(one, Message) and bool(one.parts) for one in records), renderer
 
 

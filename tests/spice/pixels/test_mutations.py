@@ -9,11 +9,8 @@ import pytest
 
 from dissect.spice.pixels.screen import Renderer
 from dissect.spice.session import SpiceSession
-from dissect.stream import Side
-from dissect.stream.records import Message, Record
 from tests.benchmarks.damage import PCAPS, conversations
-from tests.stream.mutations import mutated
-from tests.stream.talk import account
+from tests.stream.mutations import mutated, read_and_draw
 
 MUTATIONS = 4
 """Of each recording."""
@@ -39,15 +36,5 @@ def test_nothing_that_is_changed_does_harm(name: str) -> None:
     for _ in range(MUTATIONS):
         conversation = at_random.choice(pool)
         said = mutated(conversation[:70], at_random, spared=LINK)
-        session, renderer, records = SpiceSession(), Renderer(), list[Record]()
-        for now, (side, data) in enumerate(said):
-            records += session.feed(side, data, now)
-        for side in Side:
-            records += session.end(side, len(said))
-        account(records, list(said))
-        for record in records:
-            if isinstance(record, Message):
-                record.fields()
-            renderer.take(record)
-        read += len(records)
+        read += len(read_and_draw(SpiceSession(), Renderer(), said))
     assert read > 20
