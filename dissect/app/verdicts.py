@@ -7,13 +7,37 @@ import json
 from collections.abc import Iterable
 
 from dissect.app import terminal
-from dissect.app.terminal import Cell
+from dissect.app.terminal import Cell, Column
 from dissect.capture.notes import Comment
 from dissect.dissection.verdict import OWN, Detection, Verdict, shared
 from dissect.stream.side import Side
 from dissect.stream.text import duration, safe
 
 STYLES = {"agreed": "good", "wrong-protocol": "bad", "silent": "warn", "undecided": "dim"}
+
+
+def columns() -> list[Column]:
+    """The columns of `cells`."""
+    return [
+        Column("client"),
+        Column("server"),
+        Column("spoke"),
+        Column("verdict"),
+        Column("server noticed", align="right"),
+        Column("client noticed", align="right"),
+    ]
+
+
+def cells(verdict: Verdict, client: str, server: str) -> list[str | Cell]:
+    """Who spoke what to whom and who noticed; client, server: what they are called."""
+    return [
+        Cell(client, "client"),
+        Cell(server, "server"),
+        spoke(verdict),
+        outcome(verdict),
+        noticed(verdict, Side.SERVER),
+        noticed(verdict, Side.CLIENT),
+    ]
 
 
 def spoke(verdict: Verdict) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dissect.app import terminal
-from dissect.app.terminal import Cell, Column, Table
-from dissect.app.verdicts import noticed, outcome, spoke
+from dissect.app.terminal import Table
+from dissect.app.verdicts import cells, columns
 from dissect.capture import CaptureError, open_capture, read
 from dissect.dissection.reading import Dissected, dissect
 from dissect.lab.errors import LabError
@@ -239,26 +239,6 @@ def _first(path: Path) -> Dissected:
 
 
 def _table(rows: Sequence[Row]) -> None:
-    columns = [
-        Column("client"),
-        Column("server"),
-        Column("spoke"),
-        Column("verdict"),
-        Column("server noticed", align="right"),
-        Column("client noticed", align="right"),
-    ]
-    cells: list[list[str | Cell]] = []
-    for client, server, dissected in rows:
-        verdict = dissected.verdict
-        cells.append(
-            [
-                Cell(client, "client"),
-                Cell(server, "server"),
-                spoke(verdict),
-                outcome(verdict),
-                noticed(verdict, Side.SERVER),
-                noticed(verdict, Side.CLIENT),
-            ]
-        )
-    for line in Table(columns, limit=terminal.terminal_width() - 2).render(cells).splitlines():
+    found = [cells(dissected.verdict, client, server) for client, server, dissected in rows]
+    for line in Table(columns(), limit=terminal.terminal_width() - 2).render(found).splitlines():
         print(f"  {line}")

@@ -16,7 +16,7 @@ from dissect.app import extract, terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
-from dissect.app.verdicts import Lines, noticed, outcome, spoke, tell_comments
+from dissect.app.verdicts import Lines, cells, columns, tell_comments
 from dissect.capture.notes import Comment, name_of, named
 from dissect.dissection.comments import Said, to_json
 from dissect.dissection.spice_links import tie
@@ -182,12 +182,7 @@ class _Rows:
         self._table = Table(
             [
                 Column("#", align="right"),
-                Column("client"),
-                Column("server"),
-                Column("spoke"),
-                Column("verdict"),
-                Column("server noticed", align="right"),
-                Column("client noticed", align="right"),
+                *columns(),
                 Column("why", fit="wrap", style="dim"),
             ]
         )
@@ -203,13 +198,13 @@ class _Rows:
         kept = self._spice.setdefault(name, [])
         if verdict.spice is not None or verdict.client_spoke == "tls":
             kept.append(verdict)
-        cells = _cells(verdict, names, when=self._when, unfinished=unfinished)
+        row = _row(verdict, names, when=self._when, unfinished=unfinished)
         if self._fitted:
-            self._print(name, cells, comments, general)
+            self._print(name, row, comments, general)
             return
-        self._held.append((name, cells, comments, general))
+        self._held.append((name, row, comments, general))
         if self._live:
-            self._table.fit([LIKELY, cells])
+            self._table.fit([LIKELY, row])
             self._release()
         elif len(self._held) >= HELD:
             self._release()
@@ -227,15 +222,13 @@ class _Rows:
 
     def _release(self) -> None:
         if not self._live:
-            self._table.fit([cells for _, cells, _, _ in self._held])
+            self._table.fit([row for _, row, _, _ in self._held])
         self._fitted = True
-        for row in self._held:
-            self._print(*row)
+        for held in self._held:
+            self._print(*held)
         self._held.clear()
 
-    def _print(
-        self, name: str, cells: list[str | Cell], comments: list[Said], general: list[Comment]
-    ) -> None:
+    def _print(self, name: str, row: list[str | Cell], comments: list[Said], general: list[Comment]) -> None:
         if name != self._last:
             if self._several:
                 heading = terminal.link(name, terminal.paint(safe(name), "head"))
@@ -244,7 +237,7 @@ class _Rows:
             if self._last is None or self._several:
                 print("\n".join(self._table.head()))
             self._last = name
-        print("\n".join(self._table.row(cells)))
+        print("\n".join(self._table.row(row)))
         for said in comments:
             text = safe(f"comment on {said.comment.about} ({said.side}): {said.comment.text}")
             for line in terminal.wrap(text, terminal.terminal_width() - Table.INDENT):
@@ -253,14 +246,10 @@ class _Rows:
             sys.stdout.flush()
 
 
-def _cells(verdict: Verdict, names: Mapping[str, str], *, when: bool, unfinished: bool) -> list[str | Cell]:
+def _row(verdict: Verdict, names: Mapping[str, str], *, when: bool, unfinished: bool) -> list[str | Cell]:
     why = f"so far: {verdict.reason}" if unfinished else verdict.reason
     return [
         str(verdict.conversation),
-        Cell(named(verdict.client, names), "client"),
-        Cell(named(verdict.server, names), "server"),
-        spoke(verdict),
-        outcome(verdict),
-        *(noticed(verdict, side) for side in (Side.SERVER, Side.CLIENT)),
+        *cells(verdict, named(verdict.client, names), named(verdict.server, names)),
         f"began {terminal.timestamp(verdict.start_ns)}: {why}" if when else why,
     ]
