@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,9 +57,10 @@ def test_two_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     lines = {
         line.split("  ")[0]: line for line in out.splitlines() if "to ServerInit" in line and "5, " in line
     }
-    assert "-1" in lines["model-vnc-peek"]  # about -100 ms: nobody waits for who has spoken
-    assert " [-" in lines["model-vnc-peek"]
-    assert float(lines["model-vnc-peek"].split("p = ")[1]) < 0.05
+    # How long it took is the machine's: tests/timing holds the figures to rows of known times.
+    said = re.search(r"  5, 5 +[-+]?[\d.]+ \S+ \[(.+), (.+)\] +p = ([\d.]+)$", lines["model-vnc-peek"])
+    assert said is not None
+    assert 0 < float(said[3]) <= 1
     assert "only with model-vnc-quiet" in lines["model-vnc-peek-old"]
 
 
