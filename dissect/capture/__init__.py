@@ -4,6 +4,7 @@
     files          bytes of pcap and pcapng -> frames, times in integer nanoseconds
     notes          names of addresses and interfaces, and comments, that a pcapng file holds
     packed         what is in compressed files
+    media          link layers: where the network layer begins in a frame
     link           frames -> TCP segments, or why not
     fragments      IP fragments -> whole packets
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps

@@ -37,9 +37,6 @@ from dissect.capture.files import Capture, Frame, Run, windows
 from dissect.capture.link import (
     ACK,
     FIN,
-    IPV4,
-    IPV6,
-    LINK_HEADERS,
     RST,
     SYN,
     TUNNEL_PORTS,
@@ -47,6 +44,7 @@ from dissect.capture.link import (
     Decoder,
     Segment,
 )
+from dissect.capture.media import IPV4, IPV6, LINK_HEADERS
 from dissect.stream import Side
 from dissect.stream.arrivals import Pieces
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Frames to TCP segments: link layers, tunnels, IPv4, IPv6.
+"""Frames to TCP segments: what is between the link layer (see `media`) and TCP; tunnels, IPv4, IPv6.
 
 Headers of the common form are walked with `struct`. Everything unusual - IPv4 options, IPv6 extension
 headers - goes through dpkt, which is imported only then. The tests hold both to the same answers.
@@ -21,21 +21,13 @@ from typing import Final
 
 from dissect.capture.files import Frame
 from dissect.capture.fragments import Fragments
+from dissect.capture.media import IPV4, IPV6, LINKTYPE_ETHERNET, LLC, MPLS, kind_of, llc, network, pppoe
 
 FIN: Final = 0x01
 SYN: Final = 0x02
 RST: Final = 0x04
 PSH: Final = 0x08
 ACK: Final = 0x10
-
-LINKTYPE_NULL: Final = 0
-LINKTYPE_ETHERNET: Final = 1
-LINKTYPE_RAW: Final = 101
-LINKTYPE_LOOP: Final = 108
-LINKTYPE_LINUX_SLL: Final = 113
-LINKTYPE_IPV4: Final = 228
-LINKTYPE_IPV6: Final = 229
-LINKTYPE_LINUX_SLL2: Final = 276
 
 
 @dataclass(slots=True)
@@ -103,48 +95,20 @@ def endpoint(address: bytes, port: int) -> str:
 def decode(frame: Frame, fragments: Fragments | None = None) -> Segment | Skipped:
     """The TCP segment in a frame, or why there is none. Never raises.
 
-    Read: Ethernet with any number of VLAN tags, Linux cooked v1 and v2, BSD loopback (NULL, LOOP), raw IP;
-    MPLS, PPPoE, IP in IP, GRE, ERSPAN, VXLAN, GENEVE, up to `DEPTH` of them one inside the other. Every
-    other link type is said not to be.
+    Read: the link layers of `media`, with any number of VLAN tags; MPLS, PPPoE, IP in IP, GRE, ERSPAN, VXLAN,
+    GENEVE, up to `DEPTH` of them one inside the other. Every other link type is said not to be.
 
     fragments: where fragments of earlier frames are; with None a fragment is skipped. A fragment that waits
     for others is `HELD`; the one that completes a packet stands for it.
     """
     data = frame.data
-    linktype = frame.linktype
-    if linktype == LINKTYPE_ETHERNET:
-        if len(data) < 14:
-            return Skipped("frame ends inside the link header")
-        at = 14
-        ethertype = data[12] << 8 | data[13]
-    elif linktype in _RAW:
-        if not data:
-            return Skipped("frame ends inside the IP header")
-        at = 0
-        ethertype = _RAW[linktype] or {4: IPV4, 6: IPV6}.get(data[0] >> 4, 0)
-        if not ethertype:
-            return Skipped(f"IP version {data[0] >> 4}")
-    elif linktype == LINKTYPE_LINUX_SLL:
-        if len(data) < 16:
-            return Skipped("frame ends inside the link header")
-        at = 16
-        ethertype = data[14] << 8 | data[15]
-    elif linktype == LINKTYPE_LINUX_SLL2:
-        if len(data) < 20:
-            return Skipped("frame ends inside the link header")
-        at = 20
-        ethertype = data[0] << 8 | data[1]
-    elif linktype in (LINKTYPE_NULL, LINKTYPE_LOOP):
-        if len(data) < 4:
-            return Skipped("frame ends inside the link header")
-        at = 4
-        # NULL has the byte order of the machine that captured, LOOP the network's: families are small.
-        family = min(int.from_bytes(data[:4], "little"), int.from_bytes(data[:4], "big"))
-        ethertype = _FAMILIES.get(family, 0)
-        if not ethertype:
-            return Skipped(f"address family {family}")
+    if frame.linktype == LINKTYPE_ETHERNET and len(data) >= 14:
+        at, ethertype = 14, kind_of(data[12] << 8 | data[13])
     else:
-        return Skipped(f"link type {linktype}")
+        found = network(frame.linktype, data, frame.length)
+        if isinstance(found, str):
+            return Skipped(found)
+        at, ethertype = found
     return _Packet(frame, data, frame.length, fragments).network(at, ethertype)
 
 
@@ -209,20 +173,24 @@ class _Packet:
     def network(self, at: int, ethertype: int) -> Segment | Skipped:
         """What an EtherType announces, at this place."""
         data = self.data
-        while ethertype in VLAN_TAGS:
+        while ethertype in _BEFORE_OTHERS:
+            if ethertype == LLC:
+                found = llc(data, at)
+                if isinstance(found, str):
+                    return self.skipped(found)
+                at, ethertype = found
+                continue
             if len(data) < at + 4:
                 return self.skipped("frame ends inside the link header")
             tag = (data[at] & 15) << 8 | data[at + 1]
             self.network_number = (self.network_number << 12 | tag) & _NETWORKS
-            ethertype = data[at + 2] << 8 | data[at + 3]
+            ethertype = kind_of(data[at + 2] << 8 | data[at + 3])
             at += 4
         if ethertype == IPV4:
             return self.ipv4(at)
         if ethertype == IPV6:
             return self.ipv6(at)
-        if ethertype < 0x0600:
-            return self.skipped("no IP (IEEE 802.3 length or LLC)")
-        if ethertype in (0x8847, 0x8848):
+        if ethertype in MPLS:
             return self._mpls(at)
         if ethertype == 0x8864:
             return self._pppoe(at)
@@ -347,7 +315,7 @@ class _Packet:
         data = self.data
         if len(data) < at + 14:
             return self.skipped("frame ends inside the link header")
-        return self._inner(at + 14, data[at + 12] << 8 | data[at + 13])
+        return self._inner(at + 14, kind_of(data[at + 12] << 8 | data[at + 13]))
 
     def _mpls(self, at: int) -> Segment | Skipped:
         """RFC 3032: labels of 4 bytes up to the one with the bottom-of-stack bit; what follows is not named.
@@ -371,22 +339,8 @@ class _Packet:
         return self.skipped("frame ends inside the MPLS labels")
 
     def _pppoe(self, at: int) -> Segment | Skipped:
-        """RFC 2516, 4, session stage: 6 bytes, then PPP's protocol number (RFC 1661, 2)."""
-        data = self.data
-        if len(data) < at + 8:
-            return self.skipped("frame ends inside the PPPoE header")
-        if data[at] != 0x11 or data[at + 1]:
-            return self.skipped("PPPoE that carries no data")
-        return self._ppp(at + 6)
-
-    def _ppp(self, at: int) -> Segment | Skipped:
-        data = self.data
-        number, size = (data[at], 1) if data[at] & 1 else (data[at] << 8 | data[at + 1], 2)
-        if number == 0x21:
-            return self._inner(at + size, IPV4)
-        if number == 0x57:
-            return self._inner(at + size, IPV6)
-        return self.skipped(f"PPP protocol 0x{number:04x}")
+        found = pppoe(self.data, at)
+        return self.skipped(found) if isinstance(found, str) else self._inner(*found)
 
     def _gre(self, at: int) -> Segment | Skipped:
         """RFC 2784 and 2890; ERSPAN types I to III inside it."""
@@ -529,29 +483,10 @@ _READ: Final = frozenset((4, _TCP_NUMBER, 17, 41, 47))
 """IP protocols that are, or may carry, TCP."""
 
 VLAN_TAGS: Final = (0x8100, 0x88A8, 0x9100, 0x9200)
-
-IPV4: Final = 0x0800
-IPV6: Final = 0x86DD
+_BEFORE_OTHERS: Final = frozenset((*VLAN_TAGS, LLC))
 
 TUNNEL_PORTS: Final = (4789, 8472, 6081)
 """UDP ports of VXLAN (RFC 7348, and Linux's own), GENEVE (RFC 8926)."""
-
-LINK_HEADERS: Final[dict[int, tuple[int, int | None]]] = {
-    LINKTYPE_NULL: (4, None),
-    LINKTYPE_ETHERNET: (14, 12),
-    12: (0, None),
-    14: (0, None),
-    LINKTYPE_RAW: (0, None),
-    LINKTYPE_LINUX_SLL: (16, 14),
-    LINKTYPE_LINUX_SLL2: (20, 0),
-}
-"""Link type -> size of its header, and where the EtherType lies in it (None: there is none)."""
-
-# raw link types -> the one EtherType they carry, or 0 where the packet's first nibble tells
-_RAW: Final = {12: 0, 14: 0, LINKTYPE_RAW: 0, LINKTYPE_IPV4: 0x0800, LINKTYPE_IPV6: 0x86DD}
-
-# AF_INET everywhere; AF_INET6 of Linux, Windows, NetBSD and OpenBSD, FreeBSD, Darwin
-_FAMILIES: Final = {2: 0x0800, 10: 0x86DD, 23: 0x86DD, 24: 0x86DD, 28: 0x86DD, 30: 0x86DD}
 
 _EXTENSIONS: Final = frozenset((0, 43, 44, 50, 51, 60))
 

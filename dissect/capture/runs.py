@@ -21,7 +21,8 @@ from typing import Final, TypeAlias
 
 from dissect.capture.conversations import Conversations, Stretch
 from dissect.capture.files import Capture, Frame, Layout
-from dissect.capture.link import ACK, LINK_HEADERS, PSH, Segment
+from dissect.capture.link import ACK, PSH, Segment
+from dissect.capture.media import LINK_HEADERS
 from dissect.stream.arrivals import Pieces
 
 LEAST: Final = 2

@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import BinaryIO, Final
 
 from dissect.capture.files import MAX_BLOCK
-from dissect.capture.link import ACK, FIN, LINKTYPE_RAW, PSH, RST, SYN
+from dissect.capture.link import ACK, FIN, PSH, RST, SYN
+from dissect.capture.media import LINKTYPE_RAW
 from dissect.stream import Side
 
 MAX_PAYLOAD: Final = 65535 - 40 - 20

@@ -19,7 +19,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dissect.capture.link import FIN, LINKTYPE_RAW, PSH, RST, SYN
+from dissect.capture.link import FIN, PSH, RST, SYN
+from dissect.capture.media import LINKTYPE_RAW
 from dissect.capture.write import TcpScript
 from dissect.lab.errors import CannotRecord
 from dissect.lab.ports import is_loopback

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from dissect.capture.link import LINKTYPE_ETHERNET, LINKTYPE_RAW
+from dissect.capture.media import LINKTYPE_ETHERNET, LINKTYPE_RAW
 from dissect.lab.errors import CannotRecord
 from dissect.lab.recorder import Recorder
 from dissect.stream import Side

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dissect.capture import PcapngWriter, open_capture, read
-from dissect.capture.link import LINKTYPE_ETHERNET
+from dissect.capture.media import LINKTYPE_ETHERNET
 from dissect.dissection.reading import Dissected, dissect
 from dissect.lab.lab import Lab
 from dissect.lab.matrix import Matrix, Plan

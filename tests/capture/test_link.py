@@ -72,7 +72,7 @@ def test_link_layers(linktype: int, data: bytes, expected: Segment) -> None:
         (147, b"", "link type 147"),
         (1, MACS + b"\x08\x06" + bytes(28), "ARP"),
         (1, MACS + b"\x12\x34", "Ethernet type 0x1234"),
-        (1, MACS + b"\x00\x26\x42\x42\x03", "no IP (IEEE 802.3 length or LLC)"),
+        (1, MACS + b"\x00\x26\x42\x42\x03", "spanning tree"),
         (1, MACS + b"\x88\x47" + bytes(9), "frame ends inside the MPLS labels"),
         (
             1,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dissect.capture import Frame, PcapngWriter, Skipped, decode, open_capture
-from dissect.capture.link import LINKTYPE_RAW
+from dissect.capture.media import LINKTYPE_RAW
 from dissect.lab.lab import Lab
 from dissect.lab.models import serving
 from dissect.replay.outcome import Outcome, Result

@@ -6,8 +6,9 @@ from __future__ import annotations
 import pytest
 
 from dissect.capture import Frame, synthesise
-from dissect.capture.link import LINKTYPE_RAW, decode
 from dissect.capture.link import Segment as Captured
+from dissect.capture.link import decode
+from dissect.capture.media import LINKTYPE_RAW
 from dissect.replay.packets.segments import ACK, FIN, PSH, RST, SYN, Path, Segment, from_packet, to_packet
 
 PATH = Path("198.18.7.9", 40_000, "127.0.0.1", 5900)
