@@ -22,10 +22,8 @@ LINKTYPE_IEEE802_11: Final = 105
 LINKTYPE_LOOP: Final = 108
 LINKTYPE_LINUX_SLL: Final = 113
 LINKTYPE_RADIOTAP: Final = 127
-LINKTYPE_PPP_PPPD: Final = 166
 LINKTYPE_PPI: Final = 192
 LINKTYPE_PPP_WITH_DIR: Final = 204
-LINKTYPE_C_HDLC_WITH_DIR: Final = 205
 LINKTYPE_IPV4: Final = 228
 LINKTYPE_IPV6: Final = 229
 LINKTYPE_LINUX_SLL2: Final = 276
@@ -86,7 +84,7 @@ def llc(data: bytes, at: int) -> Found:
             return at + 8, kind
         return f"SNAP protocol 0x{kind:04x} of {organisation.hex(':')}"
     if both == b"\x06\x06\x03":
-        return at + 3, IPV4
+        return _raw(data, at + 3, 0)
     return _LLC_USERS.get(data[at]) or f"LLC for 0x{data[at]:02x}"
 
 
@@ -162,11 +160,6 @@ def _ppp_hdlc(data: bytes, at: int, length: int) -> Found:
     if data[at : at + 1] in (b"\x0f", b"\x8f"):
         return _cisco_hdlc(data, at, length)
     return ppp(data, at)
-
-
-def _pppd(data: bytes, at: int, _length: int) -> Found:
-    """The address of RFC 1662 has given its place to a direction."""
-    return ppp(data, at + 2 if data[at + 1 : at + 2] == b"\x03" else at + 1)
 
 
 def _ieee80211(data: bytes, at: int, length: int, *, padded: bool = False) -> Found:
@@ -270,10 +263,8 @@ _READERS: Final[dict[int, Callable[[bytes, int, int], Found]]] = {
     LINKTYPE_LOOP: _loopback,
     LINKTYPE_LINUX_SLL: _linux_cooked,
     LINKTYPE_RADIOTAP: _radiotap,
-    LINKTYPE_PPP_PPPD: _pppd,
     LINKTYPE_PPI: _ppi,
     LINKTYPE_PPP_WITH_DIR: lambda data, at, length: _ppp_hdlc(data, at + 1, length),
-    LINKTYPE_C_HDLC_WITH_DIR: lambda data, at, length: _cisco_hdlc(data, at + 1, length),
     LINKTYPE_IPV4: lambda _data, at, _: (at, IPV4),
     LINKTYPE_IPV6: lambda _data, at, _: (at, IPV6),
     LINKTYPE_LINUX_SLL2: _linux_cooked_2,
@@ -290,10 +281,12 @@ _NAMES: Final = {
     117: "pflog of OpenBSD",
     119: "IEEE 802.11 behind a Prism header",
     163: "IEEE 802.11 behind an AVS header",
+    166: "PPP of pppd",
     187: "Bluetooth",
     189: "USB",
     195: "IEEE 802.15.4",
     201: "Bluetooth",
+    205: "Cisco HDLC with directions",
     220: "USB",
     227: "CAN",
     239: "NFLOG",
