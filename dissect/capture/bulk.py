@@ -111,7 +111,9 @@ class Bulk:
                 tick()
             run = capture.run(most) if keep is None else None
             if run is None:
-                frame = next(capture, None)
+                if keep is None and capture.used_up and capture.fill(1):
+                    continue
+                frame = capture.one()
                 if frame is None:
                     return
                 if keep is None or keep(frame):
@@ -880,28 +882,28 @@ class _Table:
         """Add a key that is not there."""
         if 4 * (self.used + self._dead) > 1 << self._bits:
             self._rebuild(grow=4 * self.used > 1 << (self._bits - 1))
-        while (place := self._place(key, _EMPTY)) is None:
+        while (place := self._room(key)) is None:
             self._rebuild(grow=True)
+        self._dead -= int(self._rows[place] == _DEAD)
         self._keys[:, place] = key
         self._rows[place] = row
         self.used += 1
 
     def remove(self, key: tuple[int, ...], row: int) -> None:
         """Take a key away that is there."""
-        place = self._place(key, row)
-        assert place is not None
+        place = next(place for place in self._places(key) if self._rows[place] == row)
         self._rows[place] = _DEAD
         self.used -= 1
         self._dead += 1
 
-    def _place(self, key: tuple[int, ...], row: int) -> int | None:
-        mask = (1 << self._bits) - 1
-        place = _mixed_one(key, self._bits)
-        for _ in range(self.PROBES):
-            if self._rows[place] == row:
-                return place
-            place = (place + 1) & mask
-        return None
+    def _places(self, key: tuple[int, ...]) -> Iterator[int]:
+        """Where a key may be."""
+        first = _mixed_one(key, self._bits)
+        return (place & ((1 << self._bits) - 1) for place in range(first, first + self.PROBES))
+
+    def _room(self, key: tuple[int, ...]) -> int | None:
+        """Where a key can be put; a place that was left will do: one connection may come and go often."""
+        return next((place for place in self._places(key) if self._rows[place] < 0), None)
 
     def _rebuild(self, *, grow: bool) -> None:
         live = np.flatnonzero(self._rows >= 0)
@@ -916,7 +918,7 @@ class _Table:
             self._bits += 1
 
     def _put(self, key: list[int], row: int) -> bool:
-        place = self._place(tuple(key), _EMPTY)
+        place = self._room(tuple(key))
         if place is None:
             return False
         self._keys[:, place] = key

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dissect.capture import (
@@ -305,6 +306,18 @@ def test_link_layers(linktype: int, run_size: int) -> None:
     packets = [(time, LINKS[linktype](packet)) for time, packet in interleaved(3, 10)]
     passed = same(build.pcap(packets, nano=True, linktype=linktype))
     assert passed > 0 or linktype in (108, 228, 105)
+
+
+def test_a_connection_that_comes_and_goes_takes_no_more_room() -> None:
+    table = bulk._Table(3)
+    for row in range(100):
+        table.insert((9, 9, row), row)
+    for _ in range(50):
+        table.remove((9, 9, 7), 7)
+        table.insert((9, 9, 7), 7)
+    keys = tuple(np.array(column, np.uint64) for column in ([9] * 101, [9] * 101, range(101)))
+    assert table.find(keys).tolist() == [*range(100), -1]
+    assert table._rows.size == 1024
 
 
 def test_tags_padding_and_what_is_no_tcp(run_size: int) -> None:
