@@ -8,6 +8,7 @@ reason stands in the list at the end; under CI=true it fails instead.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -22,6 +23,13 @@ hypothesis.settings.load_profile("firstbyte")
 
 # Nor is the width of the terminal that the tests happen to run in (one for each of several at once).
 os.environ.pop("COLUMNS", None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Ten thousand tests stay until the end: whoever collects garbage need not walk them every time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
