@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dissect.capture.conversations import Conversations
+from dissect.capture.files import CaptureError, open_capture
 from dissect.capture.packed import MAGIC_SIZE, kind_of
 from dissect.dissection.recognise import first_bytes
 
@@ -31,6 +32,10 @@ LARGE = 256 << 20
 
 SWIFT = 384 << 20
 """Bytes of captures from which on the compiled kernels are worth theirs, where numba is installed."""
+
+
+BEGINNING = 1024
+"""Packets by which a capture is judged, of those that are read at once."""
 
 
 def size_of(names: Sequence[str]) -> int:
@@ -51,8 +56,24 @@ def size_of(names: Sequence[str]) -> int:
 
 
 def worth_swift(names: Sequence[str]) -> bool:
-    """Whether the kernels can read these captures, and are worth it, where verdicts alone are wanted."""
-    return find_spec("numba") is not None and size_of(names) >= SWIFT
+    """Whether the kernels can read these captures, and are worth it, where verdicts alone are wanted.
+
+    A packet out of the common form costs them more than any other reader: a capture of which half of the
+    first ones are (tunnels, IEEE 802.11) is not for them.
+    """
+    return find_spec("numba") is not None and size_of(names) >= SWIFT and all(map(_is_common, names))
+
+
+def _is_common(name: str) -> bool:
+    from dissect.capture.bulk import headers
+
+    try:
+        with open_capture(name) as capture:
+            next(capture, None)
+            run = capture.run(BEGINNING)
+            return run is None or bool(headers(run).unusual.mean() <= 0.5)
+    except CaptureError:
+        return True  # said when it is its turn
 
 
 def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None = None) -> Reader:
