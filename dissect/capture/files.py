@@ -18,7 +18,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -356,6 +356,15 @@ class _Source:
         if self.waiting:
             raise Stopped
 
+    @contextmanager
+    def no_more_than_needed(self) -> Iterator[None]:
+        """For the time being no more is read than `need` asks for."""
+        chunk, self.chunk = self.chunk, 0
+        try:
+            yield
+        finally:
+            self.chunk = chunk
+
     @property
     def offset(self) -> int:
         return self.base + self.position
@@ -516,6 +525,20 @@ class Capture:
         if self._section is not None and self._section.order == "<" and sys.byteorder == "little":
             return self._pcapng_run(self._section, most)
         return None
+
+    @property
+    def used_up(self) -> bool:
+        """Whether nothing is left of what was read so far."""
+        return not self._source.left
+
+    def one(self) -> Frame | None:
+        """The next frame, None at the end. One that only begins in the buffer is completed by itself: what
+        follows is then read into a buffer of its own, and not put together with what was left.
+        """
+        if not self._source.left:
+            return next(self._frames, None)
+        with self._source.no_more_than_needed():
+            return next(self._frames, None)
 
     def read_ahead(self, size: int) -> None:
         """Read in steps of so many bytes from now on (a pipe gives what it has)."""
@@ -742,11 +765,8 @@ class Capture:
             return True
         if not source.left:
             return source.need(1)
-        chunk, source.chunk = source.chunk, 0
-        try:
+        with source.no_more_than_needed():
             return source.need(size)
-        finally:
-            source.chunk = chunk
 
     def read_beside(self, size: int) -> None:
         """From now on a thread reads ahead for `fill`, so many bytes at once; only where `readable_again`."""
