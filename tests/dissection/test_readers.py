@@ -62,7 +62,7 @@ def test_captures_of_what_is_uncommon_are_not_for_the_kernels(tmp_path: Path) ->
     packet = synthesise("10.0.0.1", 1111, "10.0.0.2", 5900, 1, 0, 2)
     for linktype, frame in ((101, packet), (51, b"\x11\0\0\7\0\x2a\0\x21" + packet)):
         path = tmp_path / str(linktype)
-        path.write_bytes(build.pcap([(number, frame) for number in range(100)], linktype=linktype))
+        path.write_bytes(build.pcap([(number, frame) for number in range(2000)], linktype=linktype))
         os.truncate(path, readers.SWIFT)
         assert readers.worth_swift([str(path)]) is (linktype == 101)
 
