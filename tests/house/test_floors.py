@@ -8,18 +8,21 @@ import pytest
 from tests.house.floors import FLOORS, ROOT, Import, cycle, floor, imports, objection, room, sources
 
 MODULES = sources()
-IMPORTS = [
-    found for name, path in MODULES.items() for found in imports(name, path.read_text("utf-8"), set(MODULES))
-]
 
 
-def test_imports_run_downwards_and_libraries_stay_in_their_rooms() -> None:
-    objections = [text for text in map(objection, IMPORTS) if text]
+@pytest.fixture(scope="module")
+def found() -> list[Import]:
+    known = set(MODULES)
+    return [one for name, path in MODULES.items() for one in imports(name, path.read_text("utf-8"), known)]
+
+
+def test_imports_run_downwards_and_libraries_stay_in_their_rooms(found: list[Import]) -> None:
+    objections = [text for text in map(objection, found) if text]
     assert not objections, "\n" + "\n".join(objections)
 
 
-def test_there_is_no_cycle() -> None:
-    assert cycle(IMPORTS) is None
+def test_there_is_no_cycle(found: list[Import]) -> None:
+    assert cycle(found) is None
 
 
 def test_every_room_has_a_floor() -> None:

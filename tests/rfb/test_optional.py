@@ -15,6 +15,7 @@ from dissect.rfb.session import RfbSession
 from dissect.stream import Side
 from tests.rfb.examples import SERVER_INIT, rect, u16, u32, update
 from tests.rfb.test_messages import started
+from tests.stream.bombs import bomb
 from tests.stream.talk import CLIENT, SERVER, Talk
 
 
@@ -152,7 +153,7 @@ def test_the_extended_clipboard(side: Side, number: int, name: str) -> None:
     assert it.over() == []
 
 
-BOMB = zlib.compress(u32(1 << 27) + bytes(1 << 27), 9)
+BOMB = bomb(128, u32(1 << 27))
 
 
 @pytest.mark.parametrize(

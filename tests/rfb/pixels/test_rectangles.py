@@ -22,6 +22,7 @@ from dissect.rfb.session import RfbSession
 from dissect.stream.records import Message
 from dissect.stream.side import Side
 from tests.rfb.examples import FORMAT_32, rect, rectangles, u16, u32, update
+from tests.stream.bombs import bomb
 from tests.stream.talk import Talk
 
 A, B, C, D = 0x102030, 0xFFEEDD, 0x0000FF, 0x7F3F1F
@@ -390,7 +391,7 @@ def z(data: bytes) -> bytes:
     return u32(len(packed)) + packed
 
 
-BOMB = zlib.compress(bytes(1 << 28), 9)
+BOMB = bomb(256)
 
 WRONG = [
     ("a zlib bomb", rect(4, 4, 6, u32(len(BOMB)) + BOMB), "inflates to more than the 64 bytes"),
