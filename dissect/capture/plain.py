@@ -9,7 +9,6 @@ from dissect.capture.conversations import Conversations, Event
 from dissect.capture.files import Capture, Frame
 from dissect.capture.link import Decoder
 from dissect.capture.runs import Runs
-from dissect.capture.turns import ByTurns
 
 READ_AHEAD = 1 << 19
 """Bytes that are read from a file at once."""
@@ -24,7 +23,6 @@ class Plain:
         """As in `Bulk`: it is for shares, which this has not."""
         self._decode = Decoder()
         self._runs = Runs(conversations)
-        self._turns = ByTurns(conversations)
 
     @property
     def count(self) -> int:
@@ -51,11 +49,8 @@ class Plain:
                 events = self.conversations.push(segment)
                 yield from events
                 if events and segment.payload and keep is None:
-                    followed: Event | None = None
-                    if events[-1].conversation.apart:
-                        followed = self._turns.follow(capture, frame, segment)
-                    if followed is None:
-                        followed = self._runs.follow(capture, frame, segment)
+                    apart = events[-1].conversation.apart
+                    followed = self._runs.follow(capture, frame, segment, apart=apart)
                     if followed is not None:
                         yield followed
 
