@@ -10,8 +10,7 @@
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
     plain          from files to events, packet by packet, without numpy
-    runs           segments of one sender in a row, taken together in `plain`
-    turns          segments of both sides by turns, the same
+    runs           segments that go on from one another, taken together in `plain`
     bulk           the same events, many packets at once where nobody wants their bytes
     swift          the same for large files, by `kernels`, which numba compiles
     places         which frame brought which byte
