@@ -10,9 +10,10 @@
     reassembly     segments of one direction -> bytes in order with their times, and explicit gaps
     conversations  segments of all -> conversations (one a TCP connection) and their events
     plain          from files to events, packet by packet, without numpy
-    runs           segments that go on from one another, taken together in `plain`
+    runs           segments of one sender in a row, taken together in `plain`
+    turns          segments of both sides by turns, the same
     bulk           the same events, many packets at once where nobody wants their bytes
-    swift          the same for large files, by `kernels`, which numba compiles
+    swift          the same for large files, by `kernels`, which numba compiles (`machine`)
     places         which frame brought which byte
     picking        few frames out of many
     annotate       a capture again as it is, with comments on some packets
@@ -29,7 +30,7 @@ Typical use:
             print(problem)
 
 May import `dissect.stream` and dpkt (the only room that does, and only for packets out of the
-ordinary), numpy in `bulk`, `swift`, `picking` and for their arrays, and numba in `kernels`.
+ordinary), numpy in `bulk`, `swift`, `picking` and for their arrays, and numba and llvmlite in `machine`.
 It opens files that it is given and nothing else; it reads no clock.
 """
 

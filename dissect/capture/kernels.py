@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The walk over the packets of a large capture, in a form that numba can compile.
+"""The walk over the packets of a large capture, in a form that numba can compile; see `machine`.
 
 `step` takes records out of a buffer, reads their headers, finds their conversations and does for those that
 are quiet what `reassembly` and `conversations` would do: advance. Everything else it hands on, in order, as
@@ -19,15 +19,14 @@ A conversation (a slot, one row of `slots`) is in one of these states:
 The first packet of a YOUNG, CUT or ASLEEP conversation that is any different from what is expected wakes it
 (WAKE), and it goes on the ordinary way. So there is one description of TCP, and it is not here.
 
-Without numba the same functions run as plain Python, slowly; the tests run them both ways. Only integers
-are used, and no product or shift here leaves 63 bits, so that both ways count alike.
+The same functions run as plain Python, slowly; the tests run them both ways. Only integers are used, no
+product or shift here leaves 63 bits, so that both ways count alike, and nothing is made or can fail, so that
+what is compiled needs nothing of Python.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
@@ -40,24 +39,6 @@ if TYPE_CHECKING:
 
 Int: TypeAlias = Any
 """An int, or a numpy.int64 where this runs as plain Python."""
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-try:
-    from numba import njit
-
-    COMPILED = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
-except ImportError:
-    COMPILED = False
-
-
-def compiled(function: Function) -> Function:
-    """The function as machine code, kept on the disk from one run to the next; as it is without numba."""
-    if not COMPILED:
-        return function
-    found: Any = njit(cache=True, nogil=True)(function)
-    return found  # type: ignore[no-any-return]
-
 
 # states
 FREE, YOUNG, ASLEEP, AWAKE, OVER, CUT = 0, 1, 2, 3, 4, 5
@@ -109,6 +90,7 @@ TODO_COLUMNS: Final = 21
 
 # columns of `faces`, the interfaces of a pcapng section
 F_LINK, F_SCALE, F_OFFSET, F_LIMIT, F_NUMBER = 0, 1, 2, 3, 4
+FACE_COLUMNS: Final = 5
 
 NEVER: Final = -(1 << 62)
 HOLD: Final = 32 << 10
@@ -122,14 +104,12 @@ FIN, SYN, RST, ACK = 1, 2, 4, 16
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
-@compiled
 def big2(buffer: Numbers, at: Int) -> Int:
     """Two bytes in network order."""
     first = np.uint64(at)
     return (np.int64(buffer[first]) << 8) | np.int64(buffer[first + ONE])
 
 
-@compiled
 def big4(buffer: Numbers, at: Int) -> Int:
     """Four bytes in network order."""
     first = np.uint64(at)
@@ -141,7 +121,6 @@ def big4(buffer: Numbers, at: Int) -> Int:
     )
 
 
-@compiled
 def little4(buffer: Numbers, at: Int) -> Int:
     """Four bytes, the lowest first."""
     first = np.uint64(at)
@@ -153,19 +132,16 @@ def little4(buffer: Numbers, at: Int) -> Int:
     )
 
 
-@compiled
 def behind(one: Int, other: Int) -> Int:
     """How far a sequence number lies behind another, between -2**31 and 2**31."""
     return ((one - other + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
 
-@compiled
 def mixed(value: Int, word: Int) -> Int:
     """31 bits of what was before and one more word."""
     return (((value ^ word ^ (word >> 16)) & 0x7FFFFFFF) * 0x1E3779B1 >> 7) & 0x7FFFFFFF
 
 
-@compiled
 def hash_of(key: Numbers, seed: Int) -> Int:
     """The hash of a key: its ports, network and words."""
     value = mixed(seed, key[0] & 0xFFFFFFFF)
@@ -174,7 +150,6 @@ def hash_of(key: Numbers, seed: Int) -> Int:
     return value
 
 
-@compiled
 def find(key: Numbers, hashed: Int, slots: Numbers, table: Numbers) -> Int:
     """The slot of a key (ports, network, eight words); -1 where there is none."""
     mask = len(table) - 1
@@ -196,12 +171,12 @@ def find(key: Numbers, hashed: Int, slots: Numbers, table: Numbers) -> Int:
         at = (at + 1) & mask
 
 
-@compiled
 def insert(key: Numbers, hashed: Int, state: Numbers, slots: Numbers, table: Numbers, free: Numbers) -> Int:
     """Take a free slot for a key that has none; there must be one."""
     state[FREE_COUNT] -= 1
     slot = free[state[FREE_COUNT]]
-    slots[slot, :] = 0
+    for column in range(COLUMNS):  # one by one: what makes slices of arrays can fail, and this must not
+        slots[slot, column] = 0
     slots[slot, SLOT] = slot
     slots[slot, HASH] = hashed
     for number in range(10):
@@ -217,7 +192,6 @@ def insert(key: Numbers, hashed: Int, state: Numbers, slots: Numbers, table: Num
     return slot
 
 
-@compiled
 def remove(slot: Int, state: Numbers, slots: Numbers, table: Numbers, free: Numbers) -> None:
     """Free a slot that is taken."""
     mask = len(table) - 1
@@ -232,7 +206,6 @@ def remove(slot: Int, state: Numbers, slots: Numbers, table: Numbers, free: Numb
     state[FREE_COUNT] += 1
 
 
-@compiled
 def sweep(state: Numbers, slots: Numbers, table: Numbers, free: Numbers) -> None:
     """Free what is over for long enough."""
     for slot in range(len(slots)):
@@ -240,7 +213,6 @@ def sweep(state: Numbers, slots: Numbers, table: Numbers, free: Numbers) -> None
             remove(slot, state, slots, table, free)
 
 
-@compiled
 def rebuild(state: Numbers, slots: Numbers, table: Numbers) -> None:
     """Fill an empty table from the slots."""
     mask = len(table) - 1
@@ -253,7 +225,6 @@ def rebuild(state: Numbers, slots: Numbers, table: Numbers) -> None:
     state[DEAD] = 0
 
 
-@compiled
 def has_empty_line(buffer: Numbers, start: Int, end: Int) -> bool:
     """Whether a line of a head in lines is empty."""
     for at in range(start, end - 3):
@@ -262,7 +233,6 @@ def has_empty_line(buffer: Numbers, start: Int, end: Int) -> bool:
     return False
 
 
-@compiled
 def noted(kind: Int, row: Int, now: Int, start: Int, stop: Int, state: Numbers, todo: Numbers) -> Int:
     """A new row of `todo`: what it is, and of which record."""
     number = state[TODO]
@@ -276,19 +246,18 @@ def noted(kind: Int, row: Int, now: Int, start: Int, stop: Int, state: Numbers, 
     return number
 
 
-@compiled
 def told(
     kind: Int, slot: Int, row: Int, now: Int, state: Numbers, slots: Numbers, todo: Numbers, snaps: Numbers
 ) -> None:
     """Hand a conversation on as it is now."""
     snap = state[SNAPS]
-    snaps[snap, :] = slots[slot, :]
+    for column in range(COLUMNS):
+        snaps[snap, column] = slots[slot, column]
     state[SNAPS] = snap + 1
     number = noted(kind, row, now, 0, 0, state, todo)
     todo[number, T_SNAP] = snap
 
 
-@compiled
 def advance(slot: Int, side: Int, now: Int, at: Int, size: Int, ack: Int, flags: Int, slots: Numbers) -> None:
     """A quiet packet."""
     slots[slot, LAST] = now
@@ -307,7 +276,6 @@ def advance(slot: Int, side: Int, now: Int, at: Int, size: Int, ack: Int, flags:
         slots[slot, ACKED + side] = ack + 1  # 0 is none
 
 
-@compiled
 def unlink(slot: Int, state: Numbers, slots: Numbers) -> None:
     """Take a slot out of the queue of those that are CUT."""
     earlier, later = slots[slot, EARLIER], slots[slot, LATER]
@@ -322,7 +290,6 @@ def unlink(slot: Int, state: Numbers, slots: Numbers) -> None:
     slots[slot, EARLIER] = slots[slot, LATER] = 0
 
 
-@compiled
 def ran_out(slot: Int, now: Int, state: Numbers, slots: Numbers) -> None:
     """What was under way after a RST has had its time."""
     unlink(slot, state, slots)
@@ -330,7 +297,6 @@ def ran_out(slot: Int, now: Int, state: Numbers, slots: Numbers) -> None:
     slots[slot, UNTIL] = now + TIME_WAIT
 
 
-@compiled
 def cut(
     slot: Int,
     side: Int,
@@ -370,7 +336,6 @@ def cut(
     return True
 
 
-@compiled
 def grown(
     slot: Int,
     side: Int,
@@ -485,7 +450,6 @@ def grown(
     return True
 
 
-@compiled
 def step(
     buffer: Numbers,
     state: Numbers,
@@ -498,14 +462,14 @@ def step(
     times: Numbers,
     opens: Numbers,
     firsts: Numbers,
+    key: Numbers,
 ) -> Int:
     """Take records from `buffer` at `state[AT]` on, until there is a reason to come back, which is returned.
 
     times: the time of each record whose segment is used here, NEVER of the others. opens: the numbers of the
     frames that began conversations here, and their networks. faces: interfaces, of a pcapng file. firsts:
-    what a first byte says.
+    what a first byte says. key: room for one.
     """
-    key = np.zeros(10, np.int64)
     end = len(buffer)
     form = state[FORMAT]
     base = state[BASE]

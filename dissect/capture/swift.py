@@ -18,13 +18,12 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from dissect.capture import kernels as k
+from dissect.capture import machine
 from dissect.capture.bulk import Bulk
 from dissect.capture.conversations import (
     Connection,
@@ -94,12 +93,15 @@ class Swift(Bulk):
         firsts: bytes,
         *,
         beside: bool = False,
+        run: machine.Functions | None = None,
     ) -> None:
         """firsts: what each first byte of a side says, see `stream.recognition`.
 
-        beside: a thread of its own reads the file, so that two cores are used.
+        beside: a thread of its own reads the file, so that two cores are used. run: the kernels, compiled or
+        plain; None takes those of `machine.functions`.
         """
         super().__init__(conversations)
+        self._kernels = machine.functions() if run is None else run
         self._beside = beside
         self._firsts = np.frombuffer(firsts, np.uint8).astype(np.int64)
         state = self._state = np.zeros(k.STATES, np.int64)
@@ -113,7 +115,8 @@ class Swift(Bulk):
         self._snaps = np.zeros((TODO, k.COLUMNS), np.int64)
         self._times = np.zeros(MOST, np.int64)
         self._opens = np.zeros((MOST, 2), np.int64)
-        self._faces = np.zeros((0, 5), np.int64)
+        self._faces = np.zeros((0, k.FACE_COLUMNS), np.int64)
+        self._key = np.zeros(10, np.int64)
         self._asleep: dict[int, Connection] = {}
         self._over: list[Connection] = []
         conversations.forgotten = self._over.append
@@ -225,9 +228,9 @@ class Swift(Bulk):
             events += self._wake_all()
             self._close()
             self._again = capture.again(layout)
-            self._faces = np.array(layout.faces, np.int64).reshape(-1, 5)
+            self._faces = np.array(layout.faces, np.int64).reshape(-1, k.FACE_COLUMNS)
         elif len(layout.faces) != len(self._faces):
-            self._faces = np.array(layout.faces, np.int64).reshape(-1, 5)
+            self._faces = np.array(layout.faces, np.int64).reshape(-1, k.FACE_COLUMNS)
         state[k.AT : k.SCALE + 1] = (
             layout.position,
             capture.frames + 1,
@@ -240,7 +243,7 @@ class Swift(Bulk):
         )
         state[k.MOST] = self._most
         udp, quiet = int(state[k.UDP]), int(state[k.QUIET])
-        reason = k.step(
+        reason = self._kernels.step(
             np.frombuffer(layout.buffer, np.uint8),
             state,
             self._faces,
@@ -252,6 +255,7 @@ class Swift(Bulk):
             self._times,
             self._opens,
             self._firsts,
+            self._key,
         )
         count = int(state[k.ROWS])
         if count:
@@ -405,7 +409,7 @@ class Swift(Bulk):
             if not again and state[k.LATEST] < self._slots[slot, k.UNTIL]:
                 events += self.conversations.due(segment.time_ns)
                 return
-            k.remove(slot, state, self._slots, self._table, self._free)
+            self._kernels.remove(slot, state, self._slots, self._table, self._free)
             slot = -1
         if slot < 0:
             slot = self._insert(packed)
@@ -419,7 +423,7 @@ class Swift(Bulk):
         cut: list[Summed] = []
         while (slot := int(self._state[k.CUT_FIRST]) - 1) >= 0 and self._slots[slot, k.UNTIL] <= now:
             cut += self._wholes(self._slots[slot : slot + 1], [now])
-            k.ran_out(slot, now, self._state, self._slots)
+            self._kernels.ran_out(slot, now, self._state, self._slots)
         if cut:
             self._tell_due(now, cut, events)
 
@@ -440,7 +444,7 @@ class Swift(Bulk):
         """Wake what is in a slot."""
         snap = self._slots[slot].tolist()
         if snap[k.STATE] == k.CUT:
-            k.unlink(slot, self._state, self._slots)
+            self._kernels.unlink(slot, self._state, self._slots)
         self._slots[slot, k.STATE] = k.AWAKE
         self._wake(snap, events)
 
@@ -572,15 +576,15 @@ class Swift(Bulk):
 
     def _find(self, packed: list[int]) -> int:
         key = np.array(packed, np.int64)
-        hashed = k.hash_of(key, int(self._state[k.SEED]))
-        return int(k.find(key, hashed, self._slots, self._table))
+        hashed = self._kernels.hash_of(key, int(self._state[k.SEED]))
+        return int(self._kernels.find(key, hashed, self._slots, self._table))
 
     def _insert(self, packed: list[int]) -> int:
         if self._state[k.FREE_COUNT] < 2:
             self._make_room(self._late)
         key = np.array(packed, np.int64)
-        hashed = k.hash_of(key, int(self._state[k.SEED]))
-        return int(k.insert(key, hashed, self._state, self._slots, self._table, self._free))
+        hashed = self._kernels.hash_of(key, int(self._state[k.SEED]))
+        return int(self._kernels.insert(key, hashed, self._state, self._slots, self._table, self._free))
 
     def _lay_down(self) -> None:
         for connection in self._touched:
@@ -613,12 +617,12 @@ class Swift(Bulk):
                 if self.conversations.find(key) is None:
                     slot = self._find(_packed(key)[0])
                     if slot >= 0 and self._slots[slot, k.STATE] == k.AWAKE:
-                        k.remove(slot, self._state, self._slots, self._table, self._free)
+                        self._kernels.remove(slot, self._state, self._slots, self._table, self._free)
         self._over.clear()
 
     def _make_room(self, events: list[Event]) -> None:
         state = self._state
-        k.sweep(state, self._slots, self._table, self._free)
+        self._kernels.sweep(state, self._slots, self._table, self._free)
         count = len(self._slots)
         if 4 * state[k.FREE_COUNT] <= count and count >= SLOTS_MOST:
             self._give_up(count // 4, events)
@@ -631,7 +635,7 @@ class Swift(Bulk):
             self._free = free
             state[k.FREE_COUNT] += count
         self._table = np.zeros(4 * len(self._slots), np.int64)
-        k.rebuild(state, self._slots, self._table)
+        self._kernels.rebuild(state, self._slots, self._table)
 
     def _give_up(self, many: int, events: list[Event]) -> None:
         """Free slots: of what is over, then of what was silent longest."""
@@ -642,38 +646,11 @@ class Swift(Bulk):
             many -= len(found)
             for slot in found.tolist():
                 if state == k.CUT:
-                    k.unlink(slot, self._state, slots)
+                    self._kernels.unlink(slot, self._state, slots)
                 if state != k.OVER:
                     conversations.given_up += state == k.YOUNG
                     events += self._wholes(slots[slot : slot + 1], [int(slots[slot, k.LAST])], "limit")
-                k.remove(slot, self._state, slots, self._table, self._free)
-
-
-def to_compile() -> bool:
-    """Whether the kernels must be compiled first, for some ten seconds: the disk has none of this source."""
-    stats = getattr(k.step, "stats", None)
-    if stats is None:  # they run as Python
-        return False
-    source = Path(k.__file__)
-    written, digest = source.stat().st_mtime, sha256(source.read_bytes()).digest()
-    # numba tells its files apart by their time, in later versions by their contents.
-    return not any(
-        kept.stat().st_mtime >= written or digest in kept.read_bytes()
-        for kept in Path(stats.cache_path).glob("kernels.step-*.nbi")
-    )
-
-
-def prepare() -> None:
-    """Load the compiled kernels now; processes that are forked later have them."""
-    idle = Swift(Conversations(), bytes(256))
-    ports = [0] * 10
-    slot = idle._insert(ports)
-    idle._slots[slot, k.STATE] = k.AWAKE
-    idle._find(ports)
-    idle._make_room([])
-    k.remove(slot, idle._state, idle._slots, idle._table, idle._free)
-    arrays = (idle._state, idle._faces, idle._slots, idle._table, idle._free, idle._todo, idle._snaps)
-    k.step(np.frombuffer(b"", np.uint8), *arrays, idle._times, idle._opens, idle._firsts)
+                self._kernels.remove(slot, self._state, slots, self._table, self._free)
 
 
 def _when(due: tuple[int, int, list[Event]]) -> tuple[int, int]:

@@ -82,11 +82,10 @@ def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None =
     beside: a second core may be used. compiling: is told when they must be compiled first, for some ten
     seconds.
     """
-    from dissect.capture import swift
+    from dissect.capture import machine, swift
 
-    if compiling is not None and swift.to_compile():
+    if compiling is not None and machine.to_compile():
         compiling()
-    swift.prepare()
     return swift.Swift(Conversations(), first_bytes(), beside=beside)
 
 
@@ -95,11 +94,11 @@ def compile_once(names: Sequence[str], compiling: Callable[[], None]) -> None:
     at a time. compiling: is told before.
     """
     if any(worth_swift([name]) for name in names):
-        from dissect.capture import swift
+        from dissect.capture import machine
 
-        if swift.to_compile():
+        if machine.to_compile():
             compiling()
-            swift.prepare()
+            machine.functions()
 
 
 def plain_reader(names: Sequence[str], share: tuple[int, int] = (0, 1), *, all_whole: bool = False) -> Reader:

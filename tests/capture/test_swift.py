@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from dissect.capture import Capture, Event, kernels, open_capture, swift
+from dissect.capture import Capture, Event, machine, open_capture, swift
 from dissect.capture.conversations import Conversations, Summed
 from dissect.capture.packed import Unpacked, kind_of
 from dissect.dissection.reading import dissect
@@ -30,34 +28,13 @@ ACK, FIN, RST, SYN = build.ACK, build.FIN, build.RST, build.SYN
 FIRSTS = first_bytes()
 
 
-def plain_kernels() -> ModuleType:
-    """The same file as Python runs it where numba is not installed."""
-    spec = importlib.util.spec_from_file_location("plain_kernels", kernels.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    hidden = sys.modules.get("numba")
-    sys.modules["numba"] = None  # type: ignore[assignment]
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules["numba"]
-        if hidden is not None:
-            sys.modules["numba"] = hidden
-    assert not module.COMPILED
-    return module
-
-
-PLAIN = plain_kernels()
-
-
 @pytest.fixture(params=["python", "compiled"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to run the kernels; small steps let conversations fall asleep and wake in a small capture."""
     if request.param == "compiled":
-        assert kernels.COMPILED, "numba is not installed"
+        assert find_spec("numba") is not None, "numba is not installed"
     else:
-        monkeypatch.setattr(swift, "k", PLAIN)
+        monkeypatch.setattr(machine, "functions", machine.plain)
     monkeypatch.setattr(swift, "LEAST", 40)
     monkeypatch.setattr(swift, "MOST", 40)
     monkeypatch.setattr(swift, "READ_AHEAD", 5000)
@@ -79,7 +56,7 @@ class Found:
     """The verdicts of a capture, how many packets were passed over, conversations told as a whole."""
 
     def __init__(self, path: Path) -> None:
-        self.swift = swift.Swift(Conversations(), FIRSTS, beside=vars(swift)["k"] is PLAIN)
+        self.swift = swift.Swift(Conversations(), FIRSTS, beside=machine.functions() is machine.plain())
         self.whole = 0
         with open_capture(path) as self.capture:
             assert self.capture.readable_again
@@ -484,14 +461,3 @@ def test_first_bytes_are_believed_only_where_recognition_is_certain() -> None:
                     assert not isinstance(answer, NotYet)
                     assert not (isinstance(answer, Yes) and answer.protocol in ("rfb", "spice"))
     assert {FIRSTS[byte] for byte in b"RFB"[:1] + b"REDQ"[:1]} == {1}
-
-
-@pytest.mark.skipif(not kernels.COMPILED, reason="numba is not there, or does not compile")
-def test_what_is_compiled_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    swift.prepare()
-    assert not swift.to_compile()
-    other = tmp_path / "kernels.py"
-    other.write_bytes(Path(kernels.__file__).read_bytes() + b"# changed\n")
-    os.utime(other, (1 << 33, 1 << 33))
-    monkeypatch.setattr(kernels, "__file__", str(other))
-    assert swift.to_compile()

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dissect.capture import synthesise
 from dissect.capture.bulk import Bulk
 from dissect.capture.plain import Plain
 from dissect.capture.swift import Swift
 from dissect.dissection import readers
-from tests.capture import build
 
 PCAP = Path(__file__).parent.parent.parent / "pcaps" / "xtightvncviewer--xtightvnc.pcapng"
 
@@ -58,19 +56,10 @@ def test_the_kernels_are_for_large_captures(tmp_path: Path) -> None:
     assert type(readers.plain_reader([name])) is Bulk
 
 
-def test_captures_of_what_is_uncommon_are_not_for_the_kernels(tmp_path: Path) -> None:
-    packet = synthesise("10.0.0.1", 1111, "10.0.0.2", 5900, 1, 0, 2)
-    for linktype, frame in ((101, packet), (51, b"\x11\0\0\7\0\x2a\0\x21" + packet)):
-        path = tmp_path / str(linktype)
-        path.write_bytes(build.pcap([(number, frame) for number in range(2000)], linktype=linktype))
-        os.truncate(path, readers.SWIFT)
-        assert readers.worth_swift([str(path)]) is (linktype == 101)
-
-
 def test_the_kernels_are_compiled_once_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    monkeypatch.setattr("dissect.capture.swift.to_compile", lambda: True)
-    monkeypatch.setattr("dissect.capture.swift.prepare", lambda: done.append("compiled"))
+    monkeypatch.setattr("dissect.capture.machine.to_compile", lambda: True)
+    monkeypatch.setattr("dissect.capture.machine.functions", lambda: done.append("compiled"))
     small, large = of_size(tmp_path / "small", readers.SWIFT // 2), of_size(tmp_path / "large", readers.SWIFT)
     readers.compile_once([small, small, small, "http://127.0.0.1/x.pcap"], lambda: done.append("told"))
     assert done == []

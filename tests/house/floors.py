@@ -40,7 +40,8 @@ LIBRARIES = {
     "pyarrow": ("dissect.timing.results", "dissect.firstbyte.tables", "dissect.app.scanning"),
     "pandas": ("dissect.firstbyte.tables",),
     "polars": ("dissect.firstbyte.tables",),
-    "numba": ("dissect.capture.kernels",),
+    "llvmlite": ("dissect.capture.machine",),
+    "numba": ("dissect.capture.machine",),
     "numpy": (
         "dissect.timing",
         "dissect.rfb.pixels",
@@ -48,6 +49,7 @@ LIBRARIES = {
         "dissect.capture.bulk",
         "dissect.capture.files",
         "dissect.capture.kernels",
+        "dissect.capture.machine",
         "dissect.capture.picking",
         "dissect.capture.swift",
     ),
