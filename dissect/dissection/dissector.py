@@ -29,7 +29,7 @@ from dissect.capture.conversations import (
 )
 from dissect.dissection.opaque import OpaqueStream
 from dissect.dissection.recognise import ENOUGH, TITLES, recognise, recognise_foreign
-from dissect.dissection.spice_links import SpiceLink, known, link_of
+from dissect.dissection.spice_links import SpiceLink, link_of
 from dissect.stream.arrivals import Pieces
 from dissect.stream.batch import Batch
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
@@ -160,13 +160,17 @@ class Dissector:
 
     together: messages that come in batches are put into `batches`, from where whoever pushes takes them, and
     are not among the records; bytes may wait a little to be read many at a time. Messages of RFB then hold
-    only the bytes that their fields are in.
+    only the bytes that their fields are in. handshake_only: of a session that both sides speak nothing is
+    read once it is `settled`; whoever pushes puts it aside then.
     """
 
-    def __init__(self, conversation: Conversation, *, together: bool = False) -> None:
+    def __init__(
+        self, conversation: Conversation, *, together: bool = False, handshake_only: bool = False
+    ) -> None:
         self.conversation = conversation
         self.batches: list[Batch] = []
         self._together = together
+        self._handshake_only = handshake_only
         self._patient: Patient | None = None
         self.facts = {side: SideFacts() for side in SIDES}
         self.first_speaker: Side | None = None
@@ -268,7 +272,7 @@ class Dissector:
     @property
     def named(self) -> bool:
         """Whether what is said of a record besides itself will not change: its channel and session."""
-        return self.spice is None or known(self.spice)
+        return self.spice is None or self.spice.numbered
 
     @property
     def link_now(self) -> SpiceLink | None:
@@ -295,9 +299,7 @@ class Dissector:
             return False
         session = self.rfb or self.spice
         if session is not None:
-            if self.spice is not None and not known(self.spice):
-                return False  # the number of the session is still to come
-            return session.table[session.state].stays
+            return session.settled
         return not any(facts.spoke in ("rfb", "spice") for facts in self.facts.values())
 
     def put_aside(self) -> None:
@@ -544,12 +546,14 @@ class Dissector:
 
             self.rfb = RfbSession() if self._joined is None else RfbSession.joined(self._joined[1])
             self.rfb.heads_only = self._together
+            self.rfb.handshake_only = self._handshake_only
             both: Stream = Reversed(self.rfb) if self.reversed else self.rfb
             return dict.fromkeys(SIDES, both)
         if set(spoke.values()) == {"spice"}:
             from dissect.spice.session import SpiceSession
 
             self.spice = SpiceSession()
+            self.spice.handshake_only = self._handshake_only
             if not self._together:
                 return dict.fromkeys(SIDES, self.spice)
             from dissect.dissection.patient import Patient

@@ -171,7 +171,7 @@ def _read(
                 yield from _in_turn(before, dissector, order, dissector.read())
             before = conversation
         if isinstance(event, Opened):
-            dissector = Dissector(conversation, together=together)
+            dissector = Dissector(conversation, together=together, handshake_only=not records)
             live[conversation] = dissector, Dissected(conversation, None), Order()  # type: ignore[arg-type]
         dissector, result, order = live[conversation]
         found = dissector.push(event)

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dissect.spice import constants
+from dissect.spice.constants import MAIN
 
 if TYPE_CHECKING:
     from dissect.dissection.verdict import Verdict
     from dissect.spice.session import SpiceSession
 
-MAIN = 1
 NEED_SECURED, NEED_UNSECURED = 5, 6
 
 
@@ -64,11 +64,6 @@ def link_of(session: SpiceSession | None) -> SpiceLink | None:
     return SpiceLink(
         session.session_id, session.channel_type, session.channel_id, session.connection_id, session.error
     )
-
-
-def known(session: SpiceSession) -> bool:
-    """Whether nothing that is still to come can change what `link_of` says."""
-    return session.channel_type != MAIN or session.session_id is not None or bool(session.error)
 
 
 @dataclass(frozen=True, slots=True)

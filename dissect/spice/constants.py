@@ -32,6 +32,9 @@ LINK_ERRORS: Mapping[int, str] = {
 AUTH_MECHANISMS: Mapping[int, str] = {1: "SPICE", 2: "SASL"}
 """Numbers of the common capabilities AUTH_SPICE and AUTH_SASL, which SpiceLinkAuthMechanism carries."""
 
+MAIN = 1
+"""The channel that a client opens first."""
+
 CHANNEL_TYPES: Mapping[int, str] = {
     1: "main",
     2: "display",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from dissect.spice import constants, link, lists, meaning, seek
@@ -46,10 +47,12 @@ def _link(cls: type[link.SpiceLinkPacket], least: int) -> Reader:
 
     @reads(name)
     def read(session: SpiceSession, flow: Flow) -> Reading:
-        for at, wanted in enumerate(constants.MAGIC):
-            yield from flow.need(at + 1, name)
-            if flow.buffer[at] != wanted:
-                raise Wrong(f"begins with {bytes(flow.buffer[: at + 1])!r}, not with {constants.MAGIC!r}", at)
+        if not flow.buffer.startswith(constants.MAGIC):  # the first byte that is wrong ends it, or some wait
+            for at, wanted in enumerate(constants.MAGIC):
+                yield from flow.need(at + 1, name)
+                if flow.buffer[at] != wanted:
+                    begins = bytes(flow.buffer[: at + 1])
+                    raise Wrong(f"begins with {begins!r}, not with {constants.MAGIC!r}", at)
         yield from flow.need(link.HEADER_SIZE, name)
         header, at = link.SpiceLinkHeader.layout().decode(flow.buffer)
         size = header["size"]
@@ -64,12 +67,13 @@ def _link(cls: type[link.SpiceLinkPacket], least: int) -> Reader:
         if size < least:
             return Framed(name, end, (head,), violations=((12, f"size {size} is less than {least} bytes"),))
         try:
-            cls.layout().decode(flow.buffer, at, end)
+            values, _ = cls.layout().decode(flow.buffer, at, end)
         except Short as short:
             why = f"has {size} bytes where its capabilities need {short.needed - at}"
             return Framed(name, end, (head,), violations=((at, why),))
         except Malformed as bad:
             return Framed(name, end, (head,), violations=((bad.at, bad.why),))
+        session.after = (partial(session.linked, flow.side, values),)
         extra = {} if session.channel_type is None or cls is link.SpiceLinkMess else session.channel_fields()
         return Framed(name, end, (head, Part(cls, at, end)), extra=extra)
 
@@ -257,6 +261,16 @@ class SpiceSession(Session):
         return self.state == "messages" and self.channel_type in meaning.ONE_SIDED
 
     @property
+    def settled(self) -> bool:
+        """As in `Session`; a new main channel's number comes with the first message."""
+        return super().settled and self.numbered
+
+    @property
+    def numbered(self) -> bool:
+        """Whether nothing that is still to come can change what is known of the session's number."""
+        return self.channel_type != constants.MAIN or self.session_id is not None or bool(self.error)
+
+    @property
     def channel_name(self) -> str:
         return constants.CHANNEL_TYPES.get(self.channel_type or 0, f"type {self.channel_type}")
 
@@ -301,18 +315,6 @@ class SpiceSession(Session):
         if self.state == "messages" and message.side is self.role:
             self._serial += 1
         match message.parts[-1].cls:
-            case link.SpiceLinkMess:
-                values = message.values
-                self.connection_id = values["connection_id"]
-                self.channel_type = values["channel_type"]
-                self.channel_id = values["channel_id"]
-                self.session_id = self.connection_id or None
-                self._capabilities(Side.CLIENT, values)
-            case link.SpiceLinkReply:
-                values = message.values
-                self.error = values["error"]
-                self.public_key = values["pub_key"]
-                self._capabilities(Side.SERVER, values)
             case link.SpiceLinkAuthMechanism:
                 self.mechanism = message["auth_mechanism"]
             case link.SpiceSaslStart:
@@ -426,6 +428,15 @@ class SpiceSession(Session):
         self.memory.astray(flow.side, "follows a message of impossible size")
         return None
 
-    def _capabilities(self, side: Side, values: Mapping[str, Any]) -> None:
+    def linked(self, side: Side, values: Mapping[str, Any]) -> None:
+        """Keep what a side says of the link: the fields of a SpiceLinkMess or SpiceLinkReply."""
+        if side is Side.CLIENT:
+            self.connection_id = values["connection_id"]
+            self.channel_type = values["channel_type"]
+            self.channel_id = values["channel_id"]
+            self.session_id = self.connection_id or None
+        else:
+            self.error = values["error"]
+            self.public_key = values["pub_key"]
         self.common[side] = frozenset(set_bits(values["common_caps"]))
         self.capabilities[side] = frozenset(set_bits(values["channel_caps"]))

@@ -369,6 +369,10 @@ class Layout:
         self._counts = {
             name for name, field in self.fields.items() if isinstance(field, EnumField) and field.counts
         }
+        first = self.steps[0] if self.steps else None
+        self._first = first if isinstance(first, _Fixed) else _Fixed(struct.Struct(""), (), 0)
+        self.leading = {name: index for index, name in enumerate(self._first.names)}
+        """Fields before the first one whose size may change; `leading_value` reads one by itself."""
         # For each step, the least number of bytes that follow it, and whether that number is exact.
         self._after: list[tuple[int, bool]] = []
         least, exact = 0, True
@@ -430,6 +434,10 @@ class Layout:
         for index, step in enumerate(self.steps):
             at = step.read(data, at, end, values, self, index)
         return values, at
+
+    def leading_value(self, name: str, data: Buffer, at: int) -> Any:
+        """One of the `leading` fields of a whole message that begins at `at`."""
+        return self._first.struct.unpack_from(data, at)[self.leading[name]]
 
     def measure(self, data: Buffer, at: int = 0, end: int | None = None) -> int:
         """The offset of the byte after one message that begins at `at`. Raises as `decode` does."""

@@ -86,6 +86,14 @@ class Message:
         return values
 
     def __getitem__(self, name: str) -> Any:
+        """One of `values`, mostly without decoding the others."""
+        if name not in self.extra:
+            for part in reversed(self.parts):
+                layout = part.cls.layout()
+                if name in layout.leading:
+                    return layout.leading_value(name, self.raw, part.start)
+                if name in layout.fields:
+                    break
         return self.values[name]
 
     def fields(self, *, secrets: bool = False) -> dict[str, Any]:

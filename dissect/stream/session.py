@@ -293,6 +293,8 @@ class Session(ABC):
         self.state = self.start
         self._done: set[Side] = set()
         self._flows = {side: Flow(side) for side in Side}
+        self.handshake_only = False
+        """Whether reading ends where the session is `settled`; what follows is only kept."""
         self.heads_only = False
         """Whether messages hold no more of their bytes than their parts describe, where fields are wanted."""
         self.completed: list[Record] = []
@@ -319,6 +321,11 @@ class Session(ABC):
     def after_violation(self, flow: Flow, at: int) -> str | None:
         """Why `flow` is not read after a violation at byte `at` of its stream; None where it is."""
         return f"follows a violation at byte {at}"
+
+    @property
+    def settled(self) -> bool:
+        """Whether the handshake is over, with all that is learnt from what directly follows it."""
+        return self.table[self.state].stays
 
     @property
     def piecewise(self) -> bool:
@@ -447,8 +454,9 @@ class Session(ABC):
         # After every message of the fed side the other side catches up first: it could have been read at
         # that byte. So the order of records does not depend on how the bytes were cut.
         mine, other = self._flows[fed], self._flows[fed.other]
-        while self._step(other, out) or self._step(mine, out):
-            pass
+        while not (self.handshake_only and self.settled):
+            if not (self._step(other, out) or self._step(mine, out)):
+                return
 
     def _step(self, flow: Flow, out: list[Record]) -> bool:
         """Go on with `flow` as far as one message; False where it must wait for bytes or the other side."""
