@@ -39,6 +39,7 @@ from dissect.stream.records import Record
 from dissect.stream.text import duration
 
 if TYPE_CHECKING:
+    from dissect.app.spool import Spools
     from dissect.dissection.readers import Reader
 
 _FIRST = (Opened, Summed)
@@ -177,6 +178,7 @@ class Captures:
     `Bulk`). watch: is told the records as they come, which are then not kept; together: those of them that
     come in batches, see `dissect`.
     noted: comments of packets and their interfaces are kept, see `Notes.packets`; `comments` has them.
+    spools: keep what comes from pipes, to be read again.
 
     What could not be used is said on stderr, one line each: a cut file, frames that are not TCP. Raises
     `terminal.Unusable` after the last capture where not one conversation was found in any of them.
@@ -197,6 +199,7 @@ class Captures:
         watch: Watch | None = None,
         together: WatchTogether | None = None,
         noted: bool = False,
+        spools: Spools | None = None,
     ) -> None:
         self.interrupted = False
         self.file = 0
@@ -220,6 +223,7 @@ class Captures:
         self._jobs = jobs
         self._share = share
         self._noted = noted
+        self._spools = spools
         self._names = names
         self._records = records
         self._watch = watch
@@ -460,6 +464,8 @@ class Captures:
         return tick
 
     def _opener(self, name: str) -> Capture:
+        if self._spools is not None and name in self._spools:
+            return self._spools.first(name)
         if self._follow and _is_file(name):
             return open_capture(io.BufferedReader(Growing(name)), name)
         return open_capture(name)

@@ -6,11 +6,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 from dissect.app.captures import by_first_packet
+from dissect.app.spool import Spools
 from dissect.app.terminal import Progress, Unusable, plural
 from dissect.app.whole import whole
 from dissect.capture import (
@@ -82,11 +84,20 @@ def among(offsets: Sequence[array[int]]) -> Callable[[int], bool]:
     return wants
 
 
-def write(target: str, names: Sequence[str], chosen: Chosen, keep: Keep | None = None) -> tuple[int, int]:
+def spooling(target: str, names: Sequence[str]) -> Spools:
+    """What keeps the captures that can be read only once: where `target` will be, for there is a disk."""
+    path = Path(target)
+    return Spools(names, None if path.exists() and not path.is_file() else path.resolve().parent)
+
+
+def write(
+    target: str, names: Sequence[str], chosen: Chosen, keep: Keep | None = None, spools: Spools | None = None
+) -> tuple[int, int]:
     """Write the packets of the chosen conversations into a pcapng file; returns how many packets, of how
     many conversations.
 
-    keep: which frames are used, as when the conversations were found. What was captured stays as it is:
+    keep: which frames are used, as when the conversations were found. spools: have those captures that can be
+    read only once. What was captured stays as it is:
     bytes, times and their resolution, interfaces, comments and other options, names, statistics, secrets for
     decryption. Each capture with such packets becomes sections of the file. Where its packets alone say how
     long it went on, a statistics block says it instead.
@@ -97,10 +108,10 @@ def write(target: str, names: Sequence[str], chosen: Chosen, keep: Keep | None =
     refuse_to_overwrite(target, names)
     packets = conversations = 0
     with whole(target) as stream, Progress() as progress:
-        for part in _parts(names, chosen, keep):
+        for part in _parts(names, chosen, keep, spools):
             progress.update(f"{target}: {plural(packets, 'packet')} written")
             conversations += part.conversations
-            with Path(part.name).open("rb", buffering=0) as source:
+            with _opened(part.name, spools) as source:
                 wanted = among([part.offsets])
                 packets += annotate(source, part.name, stream, {}, wanted, part.end_ns).packets
         if not packets:
@@ -122,7 +133,17 @@ class _Part:
     end_ns: int | None
 
 
-def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[_Part]:
+@contextmanager
+def _opened(name: str, spools: Spools | None) -> Iterator[BinaryIO]:
+    """A capture's bytes, from their beginning."""
+    if spools is not None and name in spools:
+        yield spools.again(name)
+        return
+    with Path(name).open("rb", buffering=0) as stream:
+        yield stream
+
+
+def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None, spools: Spools | None) -> Iterator[_Part]:
     """The captures that hold something of the chosen conversations."""
     from dissect.capture.picking import of_ports  # numpy is slow to import
 
@@ -139,7 +160,9 @@ def _parts(names: Sequence[str], chosen: Chosen, keep: Keep | None) -> Iterator[
         part = _Part(name, array("q"), 0, None)
         last_ns = 0
         try:
-            capture = open_capture(name)
+            capture = open_capture(
+                spools.again(name) if spools is not None and name in spools else name, name
+            )
         except CaptureError as error:
             if chosen.merge:
                 continue  # one of those that are one was never read, as has been said

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -234,10 +235,38 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pcapng", "x.pcapng"]
 
 
-@pytest.mark.parametrize("words", [["-"], ["--follow", "x.pcapng"]])
-def test_what_can_be_read_only_once_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["verdict", *words, "-w", "out.pcapng"]) == app.UNUSABLE
-    assert "-w reads the captures twice" in capsys.readouterr().err
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("words", [["-"], ["--follow", "-"], ["--follow", "x.pcapng"]])
+def test_what_comes_is_written_when_it_ends_or_is_interrupted(
+    words: list[str], packed: bool, tmp_path: Path
+) -> None:
+    source, target = write(tmp_path / "x.pcapng", CURE, FAST, HANG), tmp_path / "out.pcapng"
+    expected = frames(source)
+    if packed:
+        source.write_bytes(gzip.compress(source.read_bytes()))
+    command = [sys.executable, "-m", "dissect.app.main", "verdict", "--json", *words, "-w", str(target)]
+    process = subprocess.Popen(
+        [*command, "--verdict", "wrong-protocol"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if "-" in words:
+            process.stdin.write(source.read_bytes())
+            process.stdin.flush()
+        for _ in range(2):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == app.INTERRUPTED
+    assert b"of 2 conversations written" in told
+    ports = (b"\x9c\x40", b"\x9c\x41")
+    assert frames(target) == [one for one in expected if one[2][20:22] in ports or one[2][22:24] in ports]
 
 
 def test_a_capture_is_not_overwritten_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from dissect.app import extract, terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
@@ -24,12 +24,16 @@ from dissect.dissection.verdict import Verdict
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 
+if TYPE_CHECKING:
+    from dissect.app.spool import Spools
+
 EPILOG = """\
 examples:
   firstbyte verdict pcaps/gvncviewer--qemu-spice.pcapng
   firstbyte verdict --when --tz Europe/Berlin pcaps/spicy-*.pcapng
   firstbyte verdict --verdict wrong-protocol -w odd.pcapng day-*.pcap.gz --merge
   tcpdump -i lo -U -w - port 5900 | firstbyte verdict -
+  tcpdump -w - | firstbyte verdict - -w odd.pcapng --verdict wrong-protocol
 
 Conversations come as they are decided: at once where - is a pipe, and with --follow.
 """
@@ -40,7 +44,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_capture_arguments(parser, many=True)
     add_selection_arguments(parser)
     parser.add_argument(
-        "-w", "--write", metavar="OUT.pcapng", help="write the packets of these conversations, unchanged"
+        "-w",
+        "--write",
+        metavar="OUT.pcapng",
+        help="write the packets of these conversations, unchanged; of a pipe, and with --follow, at its end "
+        "or Ctrl-C (a pipe is kept on the disk until then, 16 GiB at most)",
     )
     parser.add_argument("--when", action="store_true", help="show when each conversation began")
     parser.add_argument(
@@ -60,10 +68,14 @@ def run(args: Namespace) -> int:
         from dissect.app.bpf import compile_filter
 
         keep = compile_filter(args.filter)
-    if args.write is not None:
-        if args.follow or "-" in args.captures:
-            raise terminal.Unusable("-w reads the captures twice, which - and --follow do not allow")
-        extract.refuse_what_cannot_be_written(args.write, args.captures)
+    if args.write is None:
+        return _run(args, keep, None)
+    extract.refuse_what_cannot_be_written(args.write, args.captures)
+    with extract.spooling(args.write, args.captures) as spools:
+        return _run(args, keep, spools)
+
+
+def _run(args: Namespace, keep: extract.Keep | None, spools: Spools | None) -> int:
     captures = Captures(
         args.captures,
         records=False,
@@ -74,14 +86,22 @@ def run(args: Namespace) -> int:
         interruptible=True,
         jobs=args.jobs,
         noted=args.comments,
+        spools=spools,
     )
     wanted = Wanted(args.host, args.port, args.verdict)
     chosen = None if args.write is None else extract.Chosen(merge=args.merge)
     code = _print(captures, wanted, chosen, args)
-    if chosen is not None and captures.interrupted:
+    waited = args.follow or (spools is not None and any(name in spools for name in args.captures))
+    if chosen is not None and captures.interrupted and not waited:
         terminal.complain("interrupted: no packets were written", source=args.write)
     elif chosen is not None:
-        packets, found = extract.write(args.write, args.captures, chosen, keep)
+        packets, found = extract.write(args.write, args.captures, chosen, keep, spools)
+        if spools is not None and spools.full is not None:
+            terminal.complain(
+                f"not all that the pipe brought could be kept ({spools.full}): no later packets are written; "
+                "let tcpdump write files (-C), and name them with --merge",
+                source=args.write,
+            )
         terminal.complain(
             f"{terminal.plural(packets, 'packet')} of {terminal.plural(found, 'conversation')} written",
             source=args.write,
@@ -123,10 +143,8 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     if captures.found and not shown:
         terminal.complain(f"none of {terminal.plural(captures.found, 'conversation')} is asked for")
     if captures.interrupted:
-        terminal.complain(
-            "interrupted: this is what was found so far; "
-            f"{terminal.plural(partial, 'conversation')} had not ended by then"
-        )
+        left = f"; {terminal.plural(partial, 'conversation')} had not ended by then" if partial else ""
+        terminal.complain(f"interrupted: this is what was found so far{left}")
         return INTERRUPTED
     return 0
 
