@@ -54,7 +54,8 @@ def _verdict(_: Path) -> list[Object]:
 
 
 def _show(_: Path) -> list[Object]:
-    return [found for path in SMALL for found in firstbyte("show", "--json", "--secrets", str(path))]
+    plain = [found for path in SMALL for found in firstbyte("show", "--json", "--secrets", str(path))]
+    return plain + firstbyte("show", "--json", "--comments", str(SMALL[0]))
 
 
 def _scan(folder: Path) -> list[Object]:

@@ -195,6 +195,25 @@ def test_a_line_is_the_object_as_json(name: str) -> None:
     assert lines > 10
 
 
+def test_comments_as_data_come_among_the_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pcaps, path = Path(__file__).resolve().parents[2] / "pcaps", tmp_path / "x.pcapng"
+    assert app.main(["export", str(pcaps / "gvncviewer--qemu-spice.pcapng"), "-o", str(path)]) == app.PASS
+    capsys.readouterr()
+
+    def shown(*words: str) -> list[dict[str, Any]]:
+        assert app.main(["show", "--json", *words, str(path)]) == app.PASS
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    found = shown("--comments")
+    assert [one for one in found if one["kind"] != "comment"] == shown()
+    times = [one["time_ns"] for one in found if one["conversation"] == 0]
+    assert times == sorted(times)
+    said = [(one["side"], one["fields"]["about"]) for one in found if one["kind"] == "comment"]
+    on_packets = [("client", 1), ("client", 4), ("server", 6), ("server", 6), ("client", 9)]
+    assert said == [*((side, f"packet {number}") for side, number in on_packets), (None, "the capture")]
+    assert app.main(["show", "--comments", str(path)]) == app.UNUSABLE
+
+
 def test_names_and_comments_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(noted(tmp_path / "x.pcapng"))
     assert app.main(["show", path]) == app.PASS

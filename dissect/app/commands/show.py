@@ -17,7 +17,7 @@ from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import tell_comments
 from dissect.capture import Conversation
-from dissect.capture.notes import named
+from dissect.capture.notes import Comment, named
 from dissect.dissection.comments import Comments
 from dissect.dissection.reading import Dissected
 from dissect.dissection.spice_links import SpiceLink, tie
@@ -53,8 +53,8 @@ examples:
   firstbyte show --sessions pcaps/spicy--qemu-spice-devices.pcapng
   firstbyte show --follow growing.pcapng
 
-Names of addresses are those that the capture holds. Its comments are printed among the messages, not with
---json, --sessions, --typed or --follow; `verdict --comments --json` has them as data.
+Names of addresses are those that the capture holds. Its comments are printed among the messages, with --json
+where --comments is given too, and not with --sessions, --typed or --follow.
 """
 
 
@@ -89,6 +89,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="print each message as it comes, of all conversations, and at the end of a file wait for more, "
         "until Ctrl-C; with - as a pipe brings them",
     )
+    parser.add_argument(
+        "--comments",
+        action="store_true",
+        help="with --json: also an object for each comment in the capture, at its packet's time (large "
+        "captures are read more slowly)",
+    )
     terminal.add_zone_arguments(parser)
     parser.epilog = EPILOG
 
@@ -98,6 +104,11 @@ def run(args: Namespace) -> int:
     key = None if args.ticket_key is None else _key(args.ticket_key)
     if args.sessions and args.follow:
         raise terminal.Unusable("--sessions needs the whole capture, and --follow does not wait for it")
+    if args.comments and (not args.json or args.typed or args.sessions or args.follow):
+        raise terminal.Unusable(
+            "--comments goes with --json (without it they are printed anyway), and not with --sessions, "
+            "--typed or --follow"
+        )
     if args.typed:
         return _typed(args)
     if args.sessions:
@@ -105,7 +116,7 @@ def run(args: Namespace) -> int:
     if args.follow:
         return _follow(args, key)
     if args.json:
-        return _stream(args, key)
+        return _with_comments(args, key) if args.comments else _stream(args, key)
     captures = Captures([args.capture], only=args.conversation, noted=True)
     comments: Comments | None = None
     for name, dissected in captures:
@@ -162,6 +173,39 @@ def _stream(args: Namespace, key: PrivateKey | None) -> int:
     for _ in Captures([args.capture], only=args.conversation, watch=tell, together=together):
         pass
     return 0
+
+
+def _with_comments(args: Namespace, key: PrivateKey | None) -> int:
+    """The same, and the comments: those on packets before the first record that is later, all others last."""
+
+    def tell(name: str, conversation: Conversation, link: SpiceLink | None, record: Record) -> None:
+        for said in captures.comments[name].before(conversation, record.time_ns):
+            print(json.dumps(_comment(name, conversation.index, said.comment, said.side)))
+        _decrypt((record,), key)
+        print(to_line(name, conversation.index, link, record, secrets=args.secrets))
+
+    captures = Captures([args.capture], only=args.conversation, watch=tell, noted=True)
+    for name, dissected in captures:
+        for said in captures.comments[name].before(dissected.conversation):
+            print(json.dumps(_comment(name, dissected.conversation.index, said.comment, said.side)))
+    for name, comments in captures.comments.items():
+        for comment in comments.general():
+            print(json.dumps(_comment(name, None, comment, None)))
+        for comment in comments.left() if args.conversation is None else ():
+            print(json.dumps(_comment(name, None, comment, None)))
+    return 0
+
+
+def _comment(name: str, conversation: int | None, comment: Comment, side: Side | None) -> dict[str, Any]:
+    """The object of a comment."""
+    return {
+        "capture": name,
+        "conversation": conversation,
+        "kind": "comment",
+        "side": side,
+        "time_ns": comment.time_ns if comment.frame else None,
+        "fields": {"about": comment.about, "text": comment.text},
+    }
 
 
 def _follow(args: Namespace, key: PrivateKey | None) -> int:
