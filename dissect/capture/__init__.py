@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From capture files to conversations. This room knows nothing of RFB or SPICE.
 
-    files          bytes of pcap and pcapng -> frames, times in integer nanoseconds
+    files          a capture file -> frames, times in integer nanoseconds
+    pcap, pcapng   the two formats (`format`: what each does), `blocks`: those of pcapng, also for writing
+    source         bytes of a file or pipe in chunks
+    records        what both come to: a frame, a run of frames, how the next ones lie
+    journal        what becomes known of a capture while it is read; `problems`: what is wrong with it
     notes          names of addresses and interfaces, and comments, that a pcapng file holds
     packed         what is in compressed files
     media          link layers: where the network layer begins in a frame
@@ -51,9 +55,11 @@ from dissect.capture.conversations import (
     Summed,
     read,
 )
-from dissect.capture.files import Capture, CaptureError, Frame, Problem, open_capture
+from dissect.capture.files import Capture, open_capture
 from dissect.capture.link import Decoder, Segment, Skipped, decode, endpoint
+from dissect.capture.problems import CaptureError, Problem
 from dissect.capture.reassembly import Counters, Data, Direction, Fin, Gap
+from dissect.capture.records import Frame
 from dissect.capture.write import PcapngWriter, TcpScript, synthesise
 
 __all__ = [

@@ -13,28 +13,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
-from dissect.capture.files import (
-    _EPB,
-    _IDB,
-    _ISB,
-    _PB,
-    _PCAP_MAGICS,
-    _SECTION_MAGIC,
-    _SHB,
-    _SPB,
+from dissect.capture.blocks import (
+    INTERFACE,
+    ISB_ENDTIME,
     MAX_BLOCK,
-    Capture,
-    _Interface,
-    _list,
-    _Source,
+    OBSOLETE_PACKET,
+    OPT_COMMENT,
+    PACKET,
+    SECTION,
+    SECTION_MAGIC,
+    SIMPLE_PACKET,
+    STATISTICS,
+    Interface,
+    block,
+    option_list,
+    options_of,
+    order_of,
+    padded,
 )
+from dissect.capture.files import Capture
 from dissect.capture.packed import MAGIC_SIZE, kind_of
-from dissect.capture.write import _block, _options, _padded
+from dissect.capture.pcap import FILE_HEADER, MAGICS
+from dissect.capture.source import Source
 
 MAX_COMMENT: Final = 4000
 """Bytes of one comment; what goes beyond is cut off."""
-
-OPT_COMMENT: Final = 1
 
 
 @dataclass(slots=True)
@@ -69,21 +72,21 @@ def annotate(
     until then, for one that says so only by packets that are not copied.
     """
     found = Annotated()
-    raw = _Source(source)
+    raw = Source(source)
     raw.need(MAGIC_SIZE)
     kind = kind_of(raw.buffer)
     if kind is not None:
         raw.unpack(kind)
         raw.need(4)
-    if raw.buffer[:4] == _SECTION_MAGIC:
-        for block in _copied(raw, comments, keep, found, end_ns):
-            target.write(block)
+    if raw.buffer[:4] == SECTION_MAGIC:
+        for made in _copied(raw, comments, keep, found, end_ns):
+            target.write(made)
         return found
-    raw.need(24)
-    head = raw.buffer[:24]
+    raw.need(FILE_HEADER)
+    head = raw.buffer[:FILE_HEADER]
     source.seek(0)
-    for block in _made(head, Capture(source, name, owned=False), comments, keep, found, end_ns):
-        target.write(block)
+    for made in _made(head, Capture(source, name, owned=False), comments, keep, found, end_ns):
+        target.write(made)
     return found
 
 
@@ -92,11 +95,11 @@ class _Section:
     """A section's byte order, and how its first interface tells the time."""
 
     order: str
-    first: _Interface | None = None
+    first: Interface | None = None
 
 
 def _copied(
-    source: _Source,
+    source: Source,
     comments: Mapping[int, Sequence[str]],
     keep: Keep | None,
     found: Annotated,
@@ -106,39 +109,39 @@ def _copied(
     section = _Section("<")
     while source.need(12):
         start, offset = source.position, source.offset
-        if source.buffer[start : start + 4] == _SECTION_MAGIC:
-            magic = source.buffer[start + 8 : start + 12]
-            if magic not in (b"\x4d\x3c\x2b\x1a", b"\x1a\x2b\x3c\x4d"):
+        if source.buffer[start : start + 4] == SECTION_MAGIC:
+            new = order_of(source.buffer[start + 8 : start + 12])
+            if new is None:
                 break
-            section = _Section("<" if magic == b"\x4d\x3c\x2b\x1a" else ">")
+            section = _Section(new)
         order = section.order
         kind, length = struct.unpack_from(order + "II", source.buffer, start)
         if length < 12 or length > MAX_BLOCK or length % 4 or not source.need(length):
             break
         body = source.buffer[source.position + 8 : source.position + length - 4]
         source.position += length
-        if kind in (_EPB, _PB, _SPB):
+        if kind in (PACKET, OBSOLETE_PACKET, SIMPLE_PACKET):
             if keep is not None and not keep(offset):
                 continue
             body = _with_comments(kind, order, body, comments.get(offset, ()), found)
-        elif kind == _SHB:
+        elif kind == SECTION:
             body = body[:8] + b"\xff" * 8 + body[16:]  # how long the section is, nobody knows any more
-        elif kind == _IDB and section.first is None:
-            section.first = _Interface(0, 0, 0)
-            for code, value in _list(order, body, 8, len(body)):
+        elif kind == INTERFACE and section.first is None:
+            section.first = Interface(0, 0, 0)
+            for code, value in options_of(order, body, 8, len(body)):
                 section.first.take(order, code, value)
         # The second length is written as the first one is: a reader would stop where they differ.
-        yield _block(kind, body, order)
+        yield block(kind, body, order)
     if end_ns is not None and section.first is not None:
         yield _ended(section.order, section.first, end_ns)
 
 
-def _ended(order: str, interface: _Interface, end_ns: int) -> bytes:
+def _ended(order: str, interface: Interface, end_ns: int) -> bytes:
     """The block that says when capturing stopped, in the time of a section's first interface."""
     units = interface.units(end_ns)
     stamp = struct.pack(order + "II", units >> 32 & 0xFFFFFFFF, units & 0xFFFFFFFF)
-    body = struct.pack(order + "I", 0) + stamp + struct.pack(order + "HH", 3, 8) + stamp + bytes(4)
-    return _block(_ISB, body, order)
+    body = struct.pack(order + "I", 0) + stamp + struct.pack(order + "HH", ISB_ENDTIME, 8) + stamp + bytes(4)
+    return block(STATISTICS, body, order)
 
 
 def _with_comments(kind: int, order: str, body: bytes, comments: Sequence[str], found: Annotated) -> bytes:
@@ -146,7 +149,7 @@ def _with_comments(kind: int, order: str, body: bytes, comments: Sequence[str], 
     found.packets += 1
     if not comments:
         return body
-    if kind == _SPB:
+    if kind == SIMPLE_PACKET:
         found.homeless += len(comments)
         return body
     (captured,) = struct.unpack_from(order + "I", body, 12)
@@ -157,7 +160,7 @@ def _with_comments(kind: int, order: str, body: bytes, comments: Sequence[str], 
     found.commented += 1
     found.comments += len(comments)
     added = b"".join(
-        struct.pack(order + "HH", OPT_COMMENT, len(value)) + _padded(value) for value in map(_cut, comments)
+        struct.pack(order + "HH", OPT_COMMENT, len(value)) + padded(value) for value in map(_cut, comments)
     )
     return body[:end] + added + (body[end:] or bytes(4))
 
@@ -180,22 +183,22 @@ def _made(
     end_ns: int | None,
 ) -> Iterator[bytes]:
     """The blocks that a pcap file comes to."""
-    order, scale, _ = _PCAP_MAGICS[head[:4]]
+    order, scale, _ = MAGICS[head[:4]]
     snaplen, network = struct.unpack_from(order + "II", head, 16)
     section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
-    yield _block(_SHB, section + _options((4, b"firstbyte")))
+    yield block(SECTION, section + option_list((4, b"firstbyte")))
     # The upper half of the link type: whether a frame check sequence is at the end of frames, and its words.
     check = bytes([(network >> 28) * 16]) if network & 0x0400_0000 and network >> 28 < 16 else b""
     resolution = b"\x09" if scale == 1 else b"\x06"
     interface = struct.pack("<HHI", network & 0xFFFF, 0, snaplen)
-    yield _block(1, interface + _options((9, resolution), (13, check)))
+    yield block(INTERFACE, interface + option_list((9, resolution), (13, check)))
     for frame in capture:
         if keep is not None and not keep(frame.offset):
             continue
         units = frame.time_ns // scale
         body = struct.pack(
             "<IIIII", 0, units >> 32, units & 0xFFFFFFFF, len(frame.data), frame.length
-        ) + _padded(frame.data)  # fmt: skip
-        yield _block(_EPB, _with_comments(_EPB, "<", body, comments.get(frame.offset, ()), found))
+        ) + padded(frame.data)  # fmt: skip
+        yield block(PACKET, _with_comments(PACKET, "<", body, comments.get(frame.offset, ()), found))
     if end_ns is not None:
-        yield _ended("<", _Interface(0, 0, 0, scale=scale), end_ns)
+        yield _ended("<", Interface(0, 0, 0, scale=scale), end_ns)

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from dissect.capture.conversations import Connection, Conversations, Ended, Event, Key, Passed, Summed
-from dissect.capture.files import Capture, Frame, Run, windows
+from dissect.capture.files import Capture
 from dissect.capture.link import (
     ACK,
     FIN,
@@ -45,6 +45,7 @@ from dissect.capture.link import (
     Segment,
 )
 from dissect.capture.media import IPV4, IPV6, LINK_HEADERS
+from dissect.capture.records import Frame, Run, windows
 from dissect.stream import Side
 from dissect.stream.arrivals import Pieces
 

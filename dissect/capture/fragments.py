@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
-from dissect.capture.files import Frame
+from dissect.capture.records import Frame
 
 WAIT_NS: Final = 30_000_000_000
 PACKETS: Final = 1024

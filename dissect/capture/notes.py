@@ -33,8 +33,6 @@ MAX_CHANGES: Final = 1 << 20
 HEAD: Final = 256
 """Bytes kept of a packet with a comment: its addresses are in them."""
 
-OPT_COMMENT: Final = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Comment:

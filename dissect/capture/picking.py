@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from dissect.capture.bulk import READ_AHEAD, headers
-from dissect.capture.files import Capture, Frame
+from dissect.capture.files import Capture
+from dissect.capture.records import Frame
 
 MOST: Final = 4096
 """Frames that are looked at together."""

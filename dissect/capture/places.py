@@ -23,8 +23,9 @@ from dissect.capture.conversations import (
     Opened,
     Reset,
 )
-from dissect.capture.files import Capture, Frame
+from dissect.capture.files import Capture
 from dissect.capture.link import FIN, SYN, Decoder, Segment
+from dissect.capture.records import Frame
 from dissect.stream import Side
 
 PENDING: Final = 1 << 15

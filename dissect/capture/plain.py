@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dissect.capture.conversations import Conversations, Event
-from dissect.capture.files import Capture, Frame
+from dissect.capture.files import Capture
 from dissect.capture.link import Decoder
+from dissect.capture.records import Frame
 from dissect.capture.runs import Runs
 
 READ_AHEAD = 1 << 19

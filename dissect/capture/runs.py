@@ -25,9 +25,10 @@ from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from dissect.capture.conversations import Conversations, Exchange, Sent, Stretch, Turns
-from dissect.capture.files import Capture, Frame, Layout
+from dissect.capture.files import Capture
 from dissect.capture.link import ACK, PSH, Segment
 from dissect.capture.media import LINK_HEADERS
+from dissect.capture.records import Frame, Layout
 from dissect.stream.arrivals import Pieces
 
 LEAST: Final = 2

@@ -37,9 +37,10 @@ from dissect.capture.conversations import (
     Summary,
     Summed,
 )
-from dissect.capture.files import Again, Capture, Frame
+from dissect.capture.files import Capture
 from dissect.capture.link import RST, SYN, Segment, decode, endpoint
 from dissect.capture.reassembly import Counters
+from dissect.capture.records import Again, Frame
 from dissect.stream import Side
 
 if TYPE_CHECKING:

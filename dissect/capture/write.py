@@ -15,7 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final
 
-from dissect.capture.files import MAX_BLOCK
+from dissect.capture.blocks import (
+    INTERFACE,
+    MAX_BLOCK,
+    PACKET,
+    SECTION,
+    STATISTICS,
+    block,
+    option_list,
+    padded,
+)
 from dissect.capture.link import ACK, FIN, PSH, RST, SYN
 from dissect.capture.media import LINKTYPE_RAW
 from dissect.stream import Side
@@ -55,10 +64,10 @@ class PcapngWriter:
         self._start_ns = start_ns
         self._last_ns = start_ns or 0
         section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
-        section += _options((1, comment.encode()), (4, application.encode()))
+        section += option_list((1, comment.encode()), (4, application.encode()))
         interface = struct.pack("<HHI", linktype, 0, 0)
-        interface += _options((2, name.encode()), (9, b"\x09"))
-        self._stream.write(_block(0x0A0D0D0A, section) + _block(1, interface))
+        interface += option_list((2, name.encode()), (9, b"\x09"))
+        self._stream.write(block(SECTION, section) + block(INTERFACE, interface))
 
     def write(
         self,
@@ -86,7 +95,7 @@ class PcapngWriter:
             len(data),
             len(data) if length is None else max(length, len(data)),
         )
-        self._stream.write(_block(6, body + _padded(data) + _options((1, comment.encode()))))
+        self._stream.write(block(PACKET, body + padded(data) + option_list((1, comment.encode()))))
 
     def flush(self) -> None:
         """Hand everything on to the operating system."""
@@ -101,8 +110,8 @@ class PcapngWriter:
             end = self._last_ns if end_ns is None else end_ns
             start = end if self._start_ns is None else self._start_ns
             body = struct.pack("<III", 0, end >> 32, end & 0xFFFFFFFF)
-            body += _options((2, _time(start)), (3, _time(end)))
-            self._stream.write(_block(5, body))
+            body += option_list((2, _time(start)), (3, _time(end)))
+            self._stream.write(block(STATISTICS, body))
             self._stream.flush()
         finally:
             if self._owned:
@@ -138,7 +147,7 @@ def synthesise(
     source, target = _packed(src), _packed(dst)
     if len(source) != len(target):
         raise ValueError("source and destination are of different address families")
-    options = _padded(options)
+    options = padded(options)
     offset = 20 + len(options)
     size = offset + len(payload)
     room = 65535 - (20 if len(source) == 4 else 0)
@@ -251,22 +260,5 @@ def _checksum(data: bytes) -> int:
     return 0xFFFF - total if total or not any(data) else 0
 
 
-def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % 4)
-
-
 def _time(time_ns: int) -> bytes:
     return struct.pack("<II", time_ns >> 32, time_ns & 0xFFFFFFFF)
-
-
-def _options(*options: tuple[int, bytes]) -> bytes:
-    """A pcapng option list without the empty ones; nothing at all where all are empty."""
-    kept = [(code, value[:65535]) for code, value in options if value]
-    if not kept:
-        return b""
-    return b"".join(struct.pack("<HH", code, len(value)) + _padded(value) for code, value in kept) + bytes(4)
-
-
-def _block(kind: int, body: bytes, order: str = "<") -> bytes:
-    length = 12 + len(body)
-    return struct.pack(order + "II", kind, length) + body + struct.pack(order + "I", length)

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dissect.capture.conversations import Conversations
-from dissect.capture.files import CaptureError, open_capture
+from dissect.capture.files import open_capture
 from dissect.capture.packed import MAGIC_SIZE, kind_of
+from dissect.capture.problems import CaptureError
 from dissect.dissection.recognise import first_bytes
 
 if TYPE_CHECKING:

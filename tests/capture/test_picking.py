@@ -41,6 +41,4 @@ def test_what_is_out_of_the_common_form_comes_along() -> None:
     broken = [frames[0].data[:14] + b"\x46" + frames[0].data[15:], b"\0" * 60, frames[1].data[:40]]
     data = build.pcap([(1, one) for one in [frames[0].data, *broken, frames[1].data]], linktype=1)
     with open_capture(io.BytesIO(data), "x") as capture:
-        first, *others = of_ports(capture, [(1, 2)])
-        assert first.data == frames[0].data
-        assert [frame.data for frame in others] == broken
+        assert [frame.data for frame in of_ports(capture, [(1, 2)])] == broken

@@ -22,7 +22,7 @@ from dissect.capture import (
     read,
     synthesise,
 )
-from dissect.capture.files import MAX_BLOCK
+from dissect.capture.blocks import MAX_BLOCK
 from dissect.capture.write import MAX_PAYLOAD
 from dissect.stream import Side
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bytes in chunks: what is here, what is still wanted, and the words where they end."""
+
+from __future__ import annotations
+
+import io
+
+from dissect.capture.format import Format
+from dissect.capture.journal import Journal
+from dissect.capture.pcap import FILE_HEADER, Pcap
+from dissect.capture.source import Source
+from tests.capture.build import pcap
+
+
+def test_what_is_wanted_is_here_and_where_it_lies() -> None:
+    source = Source(io.BytesIO(bytes(range(100))))
+    source.chunk = 10
+    assert source.need(4)
+    assert (source.offset, source.left, source.consumed) == (0, 10, 10)
+    source.position = 8
+    assert source.need(25)
+    assert (source.base, source.position, source.buffer[0], source.left) == (8, 0, 8, 25)
+    assert source.cut("a record", 25) is None
+    assert not source.need(93)
+    assert source.cut("a record", 93) == "the file is cut inside a record: 92 of 93 bytes are there"
+
+
+def test_a_stop_is_the_end() -> None:
+    source = Source(io.BytesIO(bytes(100)))
+    source.chunk = 10
+    assert source.need(10)
+    source.stop()
+    assert not source.need(11)
+    assert source.left == 10
+    assert source.error is None
+
+
+def test_an_end_between_records_is_none_of_a_format_s_problems() -> None:
+    for extra, problems in ((b"", 0), (b"x", 1)):
+        source, journal = Source(io.BytesIO(pcap([]) + extra)), Journal("file")
+        source.need(FILE_HEADER)
+        found: Format = Pcap(source, journal)
+        assert list(found.frames()) == []
+        assert len(journal.problems) == problems
