@@ -25,6 +25,8 @@ PYTEST_ARGS :=
 AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of processes: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:
@@ -32,21 +34,29 @@ help:
 
 # One stamp for each set of packages, as old as the pyproject.toml that it was installed from.
 
+INSTALL := $(BIN)/python -m pip install --quiet --editable
+
 $(BIN)/pip: tools/venv
 	tools/venv $(VENV)
 	@touch $@
 
 $(VENV)/.runs: pyproject.toml $(BIN)/pip
-	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	$(INSTALL) '.[lab]'
 	@touch $@
 
 $(VENV)/.develops: $(VENV)/.runs
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $@
 
 $(VENV)/.documents: $(VENV)/.runs
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	@touch $@
+
+# All of them in one go, for the pipeline.
+.PHONY: everything
+everything: $(BIN)/pip
+	$(INSTALL) '.[dev,docs]'
+	@touch $(VENV)/.runs $(VENV)/.develops $(VENV)/.documents
 
 .PHONY: docs
 docs: $(VENV)/.documents
@@ -57,9 +67,10 @@ docs: $(VENV)/.documents
 demo: $(VENV)/.runs
 	@$(BIN)/firstbyte demo
 
+# Needs nothing but Python's own library, so it may run while pip does.
 .PHONY: peers
-peers: $(VENV)/.develops
-	@if [ '$(PEERS)' = no ]; then $(BIN)/python tools/debian.py --list; else $(BIN)/python tools/debian.py --install; fi
+peers: $(BIN)/pip
+	@PYTHONPATH=. $(BIN)/python tools/debian.py $(if $(filter no,$(PEERS)),--list,--install)
 
 .PHONY: test
 test: $(VENV)/.develops peers
