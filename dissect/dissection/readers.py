@@ -31,9 +31,11 @@ SMALL = 1 << 20
 LARGE = 256 << 20
 """Bytes of captures from which on several processes are worth their start."""
 
-SWIFT = 384 << 20
-"""Bytes of captures from which on the compiled kernels are worth theirs, where numba is installed."""
+SWIFT = 4 << 20
+"""Bytes of captures from which on the compiled kernels are worth their start, where numba is installed..."""
 
+COMPILE = 384 << 20
+"""...and from which on they are worth being compiled first, for some ten seconds."""
 
 BEGINNING = 1024
 """Packets by which a capture is judged, of those that are read at once."""
@@ -62,7 +64,15 @@ def worth_swift(names: Sequence[str]) -> bool:
     A packet out of the common form costs them more than any other reader: a capture of which half of the
     first ones are (tunnels, IEEE 802.11) is not for them.
     """
-    return find_spec("numba") is not None and size_of(names) >= SWIFT and all(map(_is_common, names))
+    size = size_of(names)
+    if size < SWIFT or find_spec("numba") is None:
+        return False
+    if size < COMPILE:
+        from dissect.capture import machine
+
+        if machine.to_compile():
+            return False
+    return all(map(_is_common, names))
 
 
 def _is_common(name: str) -> bool:
@@ -91,10 +101,11 @@ def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None =
 
 
 def compile_once(names: Sequence[str], compiling: Callable[[], None]) -> None:
-    """Compile the kernels where one of these captures, each by itself, needs them: not in several processes
-    at a time. compiling: is told before.
+    """Compile the kernels where these captures, each read by itself, are worth it together: not in several
+    processes at a time. compiling: is told before.
     """
-    if any(worth_swift([name]) for name in names):
+    sizes = [size_of([name]) for name in names]
+    if find_spec("numba") is not None and sum(size for size in sizes if size >= SWIFT) >= COMPILE:
         from dissect.capture import machine
 
         if machine.to_compile():

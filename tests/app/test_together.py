@@ -49,7 +49,8 @@ def test_the_same_answers(
 ) -> None:
     alone, complaints = answers(capfd, str(capture), "--jobs", "1")
     monkeypatch.setattr(readers, "LARGE", 0)
-    monkeypatch.setattr(readers, "SWIFT", 0 if swift else 1 << 60)
+    for name in ("SWIFT", "COMPILE"):
+        monkeypatch.setattr(readers, name, 0 if swift else 1 << 60)
     together, others = answers(capfd, str(capture), "--jobs", str(jobs))
     assert together == alone
     assert others == complaints
@@ -202,6 +203,7 @@ def test_names_of_addresses(
         monkeypatch.setattr(readers, "LARGE", large)
         monkeypatch.setattr(readers, "SMALL", large)
         monkeypatch.setattr(readers, "SWIFT", swift)
+        monkeypatch.setattr(readers, "COMPILE", swift)
         found.append(answers(capfd, *merge, str(path), "--jobs", jobs))
         assert app.main(["verdict", *merge, str(path), "--jobs", jobs]) == app.PASS
         assert capfd.readouterr().out.count("127.0.0.1:5900 (vm7.example)") == 3

@@ -48,20 +48,32 @@ def test_readers_by_size(size: int, kind: type, tmp_path: Path) -> None:
 
 def test_the_kernels_are_for_large_captures(tmp_path: Path) -> None:
     assert find_spec("numba") is not None, "numba is not installed"
-    name = of_size(tmp_path / "x", readers.SWIFT)
+    name = of_size(tmp_path / "x", readers.COMPILE)
     told: list[None] = []
     for _ in range(2):
         assert type(readers.reader_for_verdicts([name], compiling=lambda: told.append(None))) is Swift
     assert len(told) < 2  # compiled by then
     assert type(readers.plain_reader([name])) is Bulk
+    assert type(readers.reader_for_verdicts([of_size(tmp_path / "y", readers.SWIFT)])) is Swift
 
 
 def test_the_kernels_are_compiled_once_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
     monkeypatch.setattr("dissect.capture.machine.to_compile", lambda: True)
     monkeypatch.setattr("dissect.capture.machine.functions", lambda: done.append("compiled"))
-    small, large = of_size(tmp_path / "small", readers.SWIFT // 2), of_size(tmp_path / "large", readers.SWIFT)
-    readers.compile_once([small, small, small, "http://127.0.0.1/x.pcap"], lambda: done.append("told"))
+    monkeypatch.setattr(readers, "COMPILE", 2 * readers.SWIFT)
+    small, large = of_size(tmp_path / "small", readers.SWIFT - 1), of_size(tmp_path / "large", readers.SWIFT)
+    readers.compile_once([small, small, small, large, "http://127.0.0.1/x.pcap"], lambda: done.append("told"))
     assert done == []
     readers.compile_once([small, large, large], lambda: done.append("told"))
     assert done == ["told", "compiled"]
+
+
+def test_what_is_not_compiled_yet_is_only_for_what_is_worth_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = of_size(tmp_path / "x", readers.SWIFT)
+    for to_compile in (True, False):
+        monkeypatch.setattr("dissect.capture.machine.to_compile", lambda: to_compile)
+        assert readers.worth_swift([name]) is not to_compile
+        assert readers.worth_swift([name] * (readers.COMPILE // readers.SWIFT))

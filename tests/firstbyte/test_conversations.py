@@ -52,6 +52,7 @@ def test_verdicts_of_a_large_capture_come_by_the_kernels(
             return super().read(*words, **more)
 
     monkeypatch.setattr(readers, "SWIFT", 0)
+    monkeypatch.setattr(readers, "COMPILE", 0)
     monkeypatch.setattr(swift, "Swift", Seen)
     assert list(fb.open(path).verdicts()) == slowly
     assert len(made) == 1
