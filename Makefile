@@ -22,7 +22,7 @@ BIN := $(VENV)/bin
 PEERS := yes
 PYTEST_ARGS :=
 # More than four at once, and tests that start real programs slow each other down.
-AT_ONCE := -n auto --maxprocesses 4 --dist loadfile
+AT_ONCE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # The tests start hundreds of processes: each would compile all that it imports.

@@ -25,6 +25,36 @@ hypothesis.settings.load_profile("firstbyte")
 os.environ.pop("COLUMNS", None)
 
 
+# Whole files go to whoever is free: the longest first, or all the others wait for the last of them.
+LONGEST = (
+    "packaging/test_wheel",
+    "replay/test_faults",
+    "spice/pixels/test_truth",
+    "packaging/test_tools",
+    "rfb/pixels/test_truth",
+    "app/test_together",
+    "app/test_schema",
+    "app/test_scan",
+    "lab/test_probing",
+    "replay/test_real",
+    "notebooks/test_notebooks",
+    "lab/test_models_real",
+    "lab/test_real",
+    "docs/test_documents",
+    "capture/test_bulk",
+    "oracle/test_oracle",
+    "capture/test_swift",
+    "timing/test_ladders",
+    "timing/test_detections",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring the longest files to the front; all others stay in their order."""
+    place = {f"tests/{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Ten thousand tests stay until the end: whoever collects garbage need not walk them every time."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dissect.app.main import COMMANDS
+from tests.conftest import LONGEST
 from tests.house.floors import ROOT, imports, room, sources
 
 SPDX = "# SPDX-License-Identifier: GPL-2.0-or-later"
@@ -137,6 +138,11 @@ def is_tested(module: str, tested: frozenset[str]) -> bool:
 def test_the_table_of_commands_is_the_folder() -> None:
     modules = {path.stem for path in (ROOT / "dissect/app/commands").glob("*.py")} - {"__init__"}
     assert modules == set(COMMANDS)
+
+
+def test_the_files_that_are_run_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / f"{name}.py").exists()] == []
+    assert len(set(LONGEST)) == len(LONGEST)
 
 
 # The rules, held against what they are there to forbid.
