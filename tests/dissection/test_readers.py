@@ -73,7 +73,8 @@ def test_what_is_not_compiled_yet_is_only_for_what_is_worth_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = of_size(tmp_path / "x", readers.SWIFT)
-    for to_compile in (True, False):
-        monkeypatch.setattr("dissect.capture.machine.to_compile", lambda: to_compile)
-        assert readers.worth_swift([name]) is not to_compile
-        assert readers.worth_swift([name] * (readers.COMPILE // readers.SWIFT))
+    answers = iter((True, False))
+    monkeypatch.setattr("dissect.capture.machine.to_compile", lambda: next(answers))
+    assert not readers.worth_swift([name])
+    assert readers.worth_swift([name] * (readers.COMPILE // readers.SWIFT))  # and is not asked
+    assert readers.worth_swift([name])
