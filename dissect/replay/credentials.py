@@ -107,4 +107,4 @@ def oaep() -> OAEP:
 
 
 def _missing(what: str) -> CredentialError:
-    return CredentialError(f"{what} needs the package cryptography: pip install firstbyte[lab]")
+    return CredentialError(f"{what} needs the package cryptography: pip install 'firstbyte[lab]'")

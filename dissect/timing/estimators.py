@@ -90,7 +90,7 @@ def _stats() -> Any:
         from scipy import stats
     except ImportError:
         raise StatisticsMissing(
-            "medians and bands need the package scipy: pip install firstbyte[stats]"
+            "medians and bands need the package scipy: pip install 'firstbyte[stats]'"
         ) from None
     return stats
 

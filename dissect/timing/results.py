@@ -247,7 +247,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise ResultsError("Parquet needs the package pyarrow: pip install firstbyte[stats]") from None
+        raise ResultsError("Parquet needs the package pyarrow: pip install 'firstbyte[stats]'") from None
     return pyarrow.parquet
 
 

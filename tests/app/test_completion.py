@@ -157,5 +157,5 @@ def test_without_shtab_it_is_one_line(
     assert app.main(["completion", "bash"]) == app.UNUSABLE
     assert capsys.readouterr() == (
         "",
-        "firstbyte: completion needs shtab: pip install firstbyte[completion]\n",
+        "firstbyte: completion needs shtab: pip install 'firstbyte[completion]'\n",
     )

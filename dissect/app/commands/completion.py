@@ -15,7 +15,7 @@ FILES = ("CAPTURE", "FILE", "INPUT", "OUT", "PATH", "SUITE", "PLAN")
 """How the metavars of arguments that are files begin."""
 
 EPILOG = """\
-Needs shtab: pip install firstbyte[completion]. The script is made from the commands as they are here, so make
+Needs shtab: pip install 'firstbyte[completion]'. The script is made from the commands as they are here, so make
 it anew after an update.
 
 examples:
@@ -36,7 +36,7 @@ def run(args: Namespace) -> int:
     try:
         import shtab
     except ImportError:
-        raise terminal.Unusable("completion needs shtab: pip install firstbyte[completion]") from None
+        raise terminal.Unusable("completion needs shtab: pip install 'firstbyte[completion]'") from None
     parser = build_parser(COMMANDS)
     for action in _actions(parser):
         _complete(action, shtab.FILE, shtab.DIRECTORY)

@@ -71,7 +71,7 @@ def run(args: Namespace) -> int:
         import dissect.rfb.pixels.screen
         import dissect.spice.pixels.screen  # noqa: F401
     except ImportError as error:
-        why = f"pictures need numpy and Pillow ({error}): pip install firstbyte[render]"
+        why = f"pictures need numpy and Pillow ({error}): pip install 'firstbyte[render]'"
         raise terminal.Unusable(why) from None
     try:
         capture = open_capture(args.capture)

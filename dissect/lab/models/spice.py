@@ -87,7 +87,7 @@ def _new_key() -> RSAPrivateKey:
         from cryptography.hazmat.primitives.asymmetric import rsa
     except ImportError:
         raise CredentialError(
-            "a SPICE server needs the package cryptography: pip install firstbyte[lab]"
+            "a SPICE server needs the package cryptography: pip install 'firstbyte[lab]'"
         ) from None
     return rsa.generate_private_key(65537, 1024)
 
