@@ -28,9 +28,9 @@ from tests.capture.test_bulk import ethernet, interleaved
 from tests.dissection.conversations import Step
 
 
-@pytest.fixture
-def capture(tmp_path: Path) -> Path:
-    path = tmp_path / "x.pcap"
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("together") / "x.pcap"
     packets = [(time, ethernet(packet, tags=packet[-1] % 2)) for time, packet in interleaved(11, 60)]
     path.write_bytes(build.pcap(packets, nano=True, linktype=1))
     return path
@@ -42,19 +42,19 @@ def answers(capfd: pytest.CaptureFixture[str], *words: str) -> tuple[list[str], 
     return out.splitlines(), err
 
 
-@pytest.mark.parametrize("jobs", [1, 2, 3])
-@pytest.mark.parametrize("swift", [False, True])
 def test_the_same_answers(
-    capture: Path, jobs: int, swift: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capture: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, complaints = answers(capfd, str(capture), "--jobs", "1")
-    monkeypatch.setattr(readers, "LARGE", 0)
-    for name in ("SWIFT", "COMPILE"):
-        monkeypatch.setattr(readers, name, 0 if swift else 1 << 60)
-    together, others = answers(capfd, str(capture), "--jobs", str(jobs))
-    assert together == alone
-    assert others == complaints
     assert len(alone) > 60
+    monkeypatch.setattr(readers, "LARGE", 0)
+    for swift in (False, True):
+        for name in ("SWIFT", "COMPILE"):
+            monkeypatch.setattr(readers, name, 0 if swift else 1 << 60)
+        for jobs in ("1", "2", "3"):
+            together, others = answers(capfd, str(capture), "--jobs", jobs)
+            assert together == alone, (swift, jobs)
+            assert others == complaints, (swift, jobs)
 
 
 def test_each_takes_a_share(capture: Path) -> None:
