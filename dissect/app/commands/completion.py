@@ -15,8 +15,8 @@ FILES = ("CAPTURE", "FILE", "INPUT", "OUT", "PATH", "SUITE", "PLAN")
 """How the metavars of arguments that are files begin."""
 
 EPILOG = """\
-Needs shtab: pip install 'firstbyte[completion]'. The script is made from the commands as they are here, so make
-it anew after an update.
+Needs shtab: pip install 'firstbyte[completion]'. The script is made from the commands as they are here, so
+make it anew after an update.
 
 examples:
   firstbyte completion bash                # eval "$(firstbyte completion bash)" in ~/.bashrc
