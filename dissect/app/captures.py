@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import signal
@@ -11,11 +10,11 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from dissect.app import terminal
 from dissect.capture import (
@@ -26,12 +25,20 @@ from dissect.capture import (
     Frame,
     Opened,
     Summed,
+    SummedMany,
     open_capture,
 )
 from dissect.capture.notes import Comment
 from dissect.dissection import readers
 from dissect.dissection.comments import Comments, Said
-from dissect.dissection.reading import Dissected, Tell, TellTogether, dissect
+from dissect.dissection.reading import (
+    Dissected,
+    DissectedMany,
+    Tell,
+    TellTogether,
+    dissect,
+    dissect_many,
+)
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.batch import Batch
@@ -142,6 +149,11 @@ class Wanted:
     ports: Sequence[int] | None = None
     verdicts: Sequence[str] | None = None
 
+    @property
+    def any(self) -> bool:
+        """Whether any of them is asked for."""
+        return self.hosts is None and self.ports is None and self.verdicts is None
+
     def __call__(self, verdict: Verdict, names: Mapping[str, str] | None = None) -> bool:
         """Whether this one is; names: of addresses, as the capture has them."""
         if self.hosts is None and self.ports is None:
@@ -237,9 +249,19 @@ class Captures:
         self._show = _Shower(names, 0, terminal.Progress())
         self._failure: terminal.Unusable | None = None
         self._opened: dict[int, str] = {}
+        self._reading = ""
         self._unused: list[tuple[str, str, int]] = []  # capture, frames it did not use, bytes read of it
 
     def __iter__(self) -> Iterator[tuple[str, Dissected]]:
+        for name, found in self.groups():
+            if isinstance(found, DissectedMany):
+                for dissected in found:
+                    yield name, dissected
+            else:
+                yield name, found
+
+    def groups(self) -> Iterator[tuple[str, Dissected | DissectedMany]]:
+        """The same, with conversations together that were found together."""
         with terminal.Progress() as progress, _Interrupt(self._interrupt, self._interruptible):
             names = by_first_packet(self._names) if self._merge else list(self._names)
             self._show = _Shower(names, 0 if self._follow else _bytes_of(names), progress)
@@ -290,22 +312,22 @@ class Captures:
             where = "this capture" if len(names) == 1 else "these captures"
             self._say(terminal.Unusable(f"no TCP conversation in {where}{self._filtered()}", source=names[0]))
 
-    def _group(self, names: list[str], progress: terminal.Progress) -> Iterator[tuple[str, Dissected]]:
+    def _group(
+        self, names: list[str], progress: terminal.Progress
+    ) -> Iterator[tuple[str, Dissected | DissectedMany]]:
         """Captures that are one."""
         in_these = 0
         self._opened.clear()
         self.comments.clear()
         readable: list[str] = []
-        for dissected in dissect(
-            self._events(names, readable, progress),
-            records=self._records,
-            only=self._only,
-            watch=None if self._watch is None else self._watching(self._watch, progress),
-            together=None if self._batches is None else self._watching_batches(self._batches, progress),
-        ):
+        for found in self._dissected(names, readable, progress):
             progress.clear()
-            in_these += 1
-            yield self._opened.pop(dissected.conversation.index), dissected
+            if isinstance(found, DissectedMany):
+                in_these += len(found)
+                yield self._reading, found
+            else:
+                in_these += 1
+                yield self._opened.pop(found.conversation.index), found
         self.found += in_these
         unused, self._unused = self._unused, []
         if not in_these and readable and self._share[1] == 1:
@@ -318,6 +340,20 @@ class Captures:
             return
         for name, reason, _ in unused:
             terminal.complain(reason, source=name)
+
+    def _dissected(
+        self, names: list[str], readable: list[str], progress: terminal.Progress
+    ) -> Iterator[Dissected | DissectedMany]:
+        events = self._events(names, readable, progress)
+        if self._verdicts_alone:
+            return dissect_many(events)
+        return dissect(
+            cast("Iterator[Event]", events),  # `SummedMany` comes where verdicts alone are wanted
+            records=self._records,
+            only=self._only,
+            watch=None if self._watch is None else self._watching(self._watch, progress),
+            together=None if self._batches is None else self._watching_batches(self._batches, progress),
+        )
 
     def _filtered(self) -> str:
         """What to say of a filter where nothing was found."""
@@ -350,8 +386,10 @@ class Captures:
 
         return tell
 
-    def _events(self, names: list[str], readable: list[str], progress: terminal.Progress) -> Iterator[Event]:
-        bulk = self._reader(names)
+    def _events(
+        self, names: list[str], readable: list[str], progress: terminal.Progress
+    ) -> Iterator[Event | SummedMany]:
+        bulk, read = self._reader(names)
         first = self._share[0] == 0  # of several that read the same, one says what is wrong with it
         past = 0
         end_ns: int | None = None
@@ -370,8 +408,10 @@ class Captures:
             more = place + 1 < len(names)
             tick = self._ticker(name, capture, bulk, past)
             with capture:
-                for event in bulk.read(capture, keep=self._keep, tick=tick, more=more):
-                    if isinstance(event, _FIRST):
+                for event in read(capture, tick=tick, more=more):
+                    if isinstance(event, SummedMany):
+                        self._reading = name  # where all of these began, too
+                    elif isinstance(event, _FIRST):
                         self._note(event.conversation, name)
                     yield event
                 tick()
@@ -419,17 +459,16 @@ class Captures:
             notes.names = earlier
         self.names[name] = notes.names
 
-    def _reader(self, names: Sequence[str]) -> Reader:
-        """What reads these captures best."""
+    def _reader(self, names: Sequence[str]) -> tuple[Reader, Callable[..., Iterator[Event | SummedMany]]]:
+        """What reads these captures best, and how."""
         if self._swift(names):
-            # numba asks for SciPy's linear algebra, a quarter of its start; no command does any.
-            with without("scipy.linalg"):
-                reader = readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
-            gc.freeze()  # what numba has made stays, and need not be looked through again
-            return reader
+            swift = readers.swift_reader(beside=self._jobs > 1, compiling=say_compiling)
+            return swift, swift.read_many
         # What grows has no size yet, as standard input has none.
         all_whole = self._only is None and (self._records or self._watch is not None)
-        return readers.plain_reader(["-"] if self._follow else names, self._share, all_whole=all_whole)
+        sizes = ["-"] if self._follow else names
+        reader = readers.plain_reader(sizes, self._share, all_whole=all_whole)
+        return reader, partial(reader.read, keep=self._keep)
 
     def _note(self, conversation: Conversation, name: str) -> None:
         """A conversation that began in this capture was told of for the first time."""
@@ -481,19 +520,6 @@ class Captures:
         if old is not None and self._share[0] == 0:
             terminal.complain(old.reason, source=old.source, offset=old.offset)
         self._failure = new
-
-
-@contextmanager
-def without(module: str) -> Iterator[None]:
-    """Let imports of a module fail for the time being, unless it has been imported."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[module]
 
 
 def say_compiling() -> None:

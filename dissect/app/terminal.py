@@ -199,9 +199,11 @@ def coloured(stream: TextIO) -> bool:
 
 def paint(text: str, style: str, stream: TextIO | None = None) -> str:
     """Wrap safe `text` in a style's colour, where `stream` (default: stdout) is coloured."""
-    if not style or not text or not coloured(stream or sys.stdout):
-        return text
-    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
+    return _painted(text, style) if style and coloured(stream or sys.stdout) else text
+
+
+def _painted(text: str, style: str) -> str:
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if style and text else text
 
 
 # --- tables -------------------------------------------------------------------------------------------
@@ -238,7 +240,8 @@ class Table:
     """Aligned columns that fit into `limit` terminal columns (default: those of the terminal).
 
     `fit` reads rows to find the widths; `head` and `row` then give lines, so that a long listing is
-    fitted to its first rows and printed as it comes. `render` does it all for a short one.
+    fitted to its first rows and printed as it comes, and `alike` is for a very long one. `render` does it
+    all for a short one.
     """
 
     GAP = 2
@@ -250,6 +253,7 @@ class Table:
     ) -> None:
         self.columns = list(columns)
         self.stream = stream or sys.stdout
+        self.coloured = coloured(self.stream)
         self.limit = terminal_width() if limit is None else limit
         self.widths = [width(column.title) for column in self.columns]
         self._below = len(self.columns)  # columns from here on stand on lines of their own
@@ -288,6 +292,34 @@ class Table:
         """Return one row as the lines it takes. A cell wider than a "keep" column is shown whole."""
         return list(self._lines([_cell(cell) for cell in cells], head=False))
 
+    def alike(self, own: int, cells: Sequence[str | Cell]) -> str | None:
+        """The lines of rows that differ in their first `own` cells alone, and have `cells` behind them.
+
+        One format call (%) makes those of each, of the texts of its own cells, which must be `plain`. None
+        where rows must be laid out one by one: in colours, or if those columns may give way.
+        """
+        widths = self.widths[:own]
+        if self.coloured or own >= self._below or any(column.fit != "keep" for column in self.columns[:own]):
+            return None
+        first, *more = self.row([*("x" * size for size in widths), *cells])
+        common = first[sum(widths) + self.GAP * (own - 1) :]
+        if not common:
+            return None  # the rows end with cells of their own
+        padded = [
+            f"%{'-' if column.align == 'left' else ''}{size}s"
+            for column, size in zip(self.columns, widths, strict=False)
+        ]
+        return (" " * self.GAP).join(padded) + "\n".join((common, *more, "")).replace("%", "%%")
+
+    def plain(self, texts: Sequence[Sequence[str]]) -> bool:
+        """Whether texts of the first columns are ASCII that needs no escape, and not too long for these."""
+        return all(
+            (together := "".join(some)).isascii()
+            and together.isprintable()
+            and max(map(len, some), default=0) <= size
+            for some, size in zip(texts, self.widths, strict=False)
+        )
+
     def render(self, rows: Sequence[Sequence[str | Cell]]) -> str:
         """Fit to these rows and return the whole table, each line with its newline."""
         self.fit(rows)
@@ -298,6 +330,7 @@ class Table:
 
     def _lines(self, cells: Sequence[Cell], *, head: bool) -> Iterator[str]:
         blocks = []
+        paint = _painted if self.coloured else _unpainted
         for index, cell in enumerate(cells[: self._below]):
             blocks.append(self._block(cell.text, self.columns[index].fit, self.widths[index]))
         for number in range(max((len(block) for block in blocks), default=0)):
@@ -306,7 +339,7 @@ class Table:
                 column, text = self.columns[index], block[number] if number < len(block) else ""
                 space = self.widths[index] - width(text)
                 style = "head" if head else cells[index].style or column.style
-                painted = paint(text, style, self.stream)
+                painted = paint(text, style)
                 # An overlong cell takes its columns from the spaces that follow it.
                 pad = max(0, space - debt)
                 debt = max(0, debt - max(0, space)) + max(0, -space)
@@ -320,7 +353,7 @@ class Table:
                 space = max(self.LEAST, self.limit - self.INDENT)
                 for text in self._block(cell.text, self.columns[index].fit, space):
                     style = cell.style or self.columns[index].style
-                    yield " " * self.INDENT + paint(text, style, self.stream)
+                    yield " " * self.INDENT + paint(text, style)
 
     def _block(self, text: str, fit: Fit, space: int) -> list[str]:
         if fit == "keep" or width(text) <= space:
@@ -328,6 +361,10 @@ class Table:
         if fit == "cut":
             return [_prefix(text, space - width(self._mark)) + self._mark]
         return wrap(text, space)
+
+
+def _unpainted(text: str, _style: str) -> str:
+    return text
 
 
 def _cell(cell: str | Cell) -> Cell:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dissect.app import terminal
 from dissect.app.terminal import Cell, Column
 from dissect.capture.notes import Comment
+from dissect.dissection.reading import DissectedMany
 from dissect.dissection.verdict import OWN, Detection, Verdict, shared
 from dissect.stream.side import Side
 from dissect.stream.text import duration, safe
@@ -94,18 +95,38 @@ class Lines:
         ):
             return json.dumps(verdict.to_json(capture))  # there are hardly two alike
         kind = shared(verdict)
-        tail = self._tails.get(kind)
-        if tail is None:
-            if len(self._tails) >= self.MOST:
-                self._tails.clear()
-            found = verdict.to_json(capture)
-            for key in ("capture", *OWN):
-                del found[key]
-            tail = self._tails[kind] = json.dumps(found)[1:]
-        head = self._heads.get(capture)
-        if head is None:
-            head = self._heads[capture] = json.dumps({"capture": capture})[:-1]
+        tail = self._tails.get(kind) or self._tail(kind, verdict)
         return (
-            f'{head}, "conversation": {verdict.conversation}, "client": "{verdict.client}", '
+            f'{self._head(capture)}{verdict.conversation}, "client": "{verdict.client}", '
             f'"server": "{verdict.server}", "start_ns": {verdict.start_ns}, {tail}'
         )
+
+    def many(self, capture: str, found: DissectedMany) -> str:
+        """The lines of conversations that were found together, each with its newline."""
+        head, told, tails = self._head(capture), found.told, self._tails
+        return "".join(
+            [
+                f'{head}{number}, "client": "{client}", "server": "{server}", "start_ns": {start}, '
+                f"{tails.get(one) or self._tail(one, found.verdict(place))}\n"
+                if isinstance(one, tuple)
+                else f"{self.line(capture, one.verdict)}\n"
+                for place, (number, client, server, start, one) in enumerate(
+                    zip(told.indices, told.clients, told.servers, told.starts, found.found, strict=True)
+                )
+            ]
+        )
+
+    def _head(self, capture: str) -> str:
+        head = self._heads.get(capture)
+        if head is None:
+            head = self._heads[capture] = json.dumps({"capture": capture})[:-1] + ', "conversation": '
+        return head
+
+    def _tail(self, kind: object, verdict: Verdict) -> str:
+        if len(self._tails) >= self.MOST:
+            self._tails.clear()
+        found = verdict.to_json("")
+        for key in ("capture", *OWN):
+            del found[key]
+        tail = self._tails[kind] = json.dumps(found)[1:]
+        return tail

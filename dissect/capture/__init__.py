@@ -53,6 +53,7 @@ from dissect.capture.conversations import (
     Reset,
     Summary,
     Summed,
+    SummedMany,
     read,
 )
 from dissect.capture.files import Capture, open_capture
@@ -90,6 +91,7 @@ __all__ = [
     "Skipped",
     "Summary",
     "Summed",
+    "SummedMany",
     "TcpScript",
     "decode",
     "endpoint",

@@ -9,7 +9,7 @@ an end is known only later, times may decrease from one event to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from heapq import heappop, heappush, nsmallest
 from operator import attrgetter
@@ -217,6 +217,32 @@ class Summed:
     first: Side | None
     client: Summary
     server: Summary
+
+
+@dataclass(slots=True)
+class SummedMany:
+    """Whole conversations, one after the other, as columns; what `Summed` tells of each. See `swift`.
+
+    Each began with a SYN, and both sides closed ("fin"). indices, clients, servers, starts: as `Conversation`
+    has them. firsts: as `Summed` has it. client_heads, server_heads: what stands for the first bytes of a
+    side; where it is the same of two, they are named alike, or neither is. Empty: they must be looked at.
+    some: gives what is told of some, by their places here, until more is read.
+    """
+
+    indices: list[int]
+    clients: list[str]
+    servers: list[str]
+    starts: list[int]
+    firsts: list[Side | None]
+    client_heads: list[bytes]
+    server_heads: list[bytes]
+    some: Callable[[Sequence[int]], Iterator[Summed]]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Summed]:
+        return self.some(range(len(self)))
 
 
 @dataclass(slots=True)

@@ -30,7 +30,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
-from dissect.stream.recognition import AT_ONCE, BY_FIVE, BY_LINES, HEAD, NOT_HERE
+from dissect.stream.recognition import (
+    AT_ONCE,
+    BY_FIVE,
+    BY_LINES,
+    FIVE,
+    HEAD,
+    LINE,
+    NOT_HERE,
+    WORD,
+    WORD_MOST,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,8 +68,10 @@ FIN_AT, FIN_FRAME, RESET_AT, RESET_FRAME = 56, 57, 58, 59
 EARLIER, LATER = 60, 61  # the queue of those that are CUT: neighbours, as slot + 1
 PLACES = 62  # where the records of the first packets lie in the file, and their numbers
 MOST_PLACES: Final = 16
-COLUMNS: Final = 96
-assert PLACES + 2 * MOST_PLACES <= COLUMNS
+BEGINS = 94  # what a head is recognised by, as `beginning` has it: four of the lower address, then the higher
+COLUMNS: Final = 104
+assert PLACES + 2 * MOST_PLACES <= BEGINS
+assert BEGINS + 8 <= COLUMNS
 assert COLUMNS % 8 == 0  # whole lines of the cache
 KEY: Final = (KEY_PORTS, KEY_NETWORK, *range(KEY_WORDS, KEY_WORDS + 8), HASH, SLOT)
 """The columns that stay while a slot is taken."""
@@ -99,6 +111,8 @@ LINGER: Final = 1_000_000_000  # after a RST
 NEAR: Final = 1 << 20
 
 FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+_WORD: Final = np.frombuffer(WORD, np.uint8)
 
 # Where an index has no sign, none can lie before the beginning, and bytes that follow are loaded together.
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -231,6 +245,43 @@ def has_empty_line(buffer: Numbers, start: Int, end: Int) -> bool:
         if buffer[at] == 13 and buffer[at + 1] == 10 and buffer[at + 2] == 13 and buffer[at + 3] == 10:
             return True
     return False
+
+
+def has_word(buffer: Numbers, start: Int, end: Int) -> bool:
+    """Whether a head in lines has `WORD` anywhere."""
+    for at in range(start, end - len(_WORD) + 1):
+        number = 0
+        while number < len(_WORD) and buffer[at + number] | 0x20 == _WORD[number]:
+            number += 1
+        if number == len(_WORD):
+            return True
+    return False
+
+
+def beginning(
+    kind: Int, slot: Int, side: Int, start: Int, have: Int, buffer: Numbers, slots: Numbers
+) -> None:
+    """Keep what a head is recognised by, where that is its beginning (see `recognition`).
+
+    That is up to 12 bytes in three words, and how many there are in a fourth: none where the head must be
+    looked at.
+    """
+    most = 0
+    if kind == BY_FIVE:
+        most = FIVE
+    elif kind == BY_LINES and not has_word(buffer, start, start + min(have, HEAD)):
+        most = LINE
+    most = min(most, have)
+    request = kind == BY_LINES and not (have > 1 and buffer[start] == 72 and buffer[start + 1] == 84)
+    words = BEGINS + 4 * side
+    count = 0
+    while count < most:
+        byte = np.int64(buffer[start + count])
+        slots[slot, words + (count >> 2)] |= byte << (24 - 8 * (count & 3))
+        count += 1
+        if request and byte == 32 and count <= WORD_MOST:
+            most = count
+    slots[slot, words + 3] = count
 
 
 def noted(kind: Int, row: Int, now: Int, start: Int, stop: Int, state: Numbers, todo: Numbers) -> Int:
@@ -412,6 +463,7 @@ def grown(
                     slots[slot, SENT_BY + other] = slots[slot, SENT + other]
                     slots[slot, HEAD_AT + side] = base + payload
                     slots[slot, HEAD_SIZE + side] = min(have, HEAD)
+                    beginning(kind, slot, side, payload, have, buffer, slots)
                     if slots[slot, SPOKE + other] == 0:
                         slots[slot, FIRST] = side
                     else:

@@ -18,6 +18,7 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -36,6 +37,7 @@ from dissect.capture.conversations import (
     Passed,
     Summary,
     Summed,
+    SummedMany,
 )
 from dissect.capture.files import Capture
 from dissect.capture.link import RST, SYN, Segment, decode, endpoint
@@ -79,6 +81,8 @@ _EACH: Final = np.array(
     (k.HEAD_AT, k.HEAD_SIZE, k.FIRST_NS, k.SENT, k.DATA_NS, k.SENT_BY, k.FIN_NS, k.RESET_NS)
 )
 """...and of each side, as pairs of columns: its head, then what `Summary` has in this order."""
+
+_FIRSTS: Final = (Side.CLIENT, Side.SERVER, None)
 
 _CLOSED: Final = 6
 _RESET: Final = 7
@@ -129,6 +133,8 @@ class Swift(Bulk):
         """What became known where nobody could be told at once."""
         self._changed = False
         """Whether packets that were read are not in the file any more."""
+        self._many: list[tuple[int, SummedMany]] = []
+        """What closed in this step, and before which of its events."""
         self._cut: list[Summed] = []
         self._cut_ns = 0
         self._most = LEAST
@@ -151,6 +157,16 @@ class Swift(Bulk):
     ) -> Iterator[Event]:
         """As `Bulk.read`. more: another capture follows."""
         assert keep is None
+        for event in self.read_many(capture, tick=tick, more=more):
+            if isinstance(event, SummedMany):
+                yield from event
+            else:
+                yield event
+
+    def read_many(
+        self, capture: Capture, *, tick: Callable[[], None] | None = None, more: bool = False
+    ) -> Iterator[Event | SummedMany]:
+        """The same, but most of those that are told as a whole come many at once."""
         capture.read_ahead(READ_AHEAD)
         if self._beside:
             capture.read_beside(READ_AHEAD)
@@ -160,7 +176,13 @@ class Swift(Bulk):
                 if tick is not None:
                     tick()
                 going = self._step(capture, events)
-                yield from events
+                told = 0
+                for place, many in self._many:
+                    yield from events[told:place]
+                    yield many
+                    told = place
+                yield from events[told:]
+                self._many.clear()
                 late, self._late = self._late, []
                 yield from late
                 self._lay_down()
@@ -297,8 +319,10 @@ class Swift(Bulk):
         times = self._times[:count]
         last_ns = int(times.max()) if count else k.NEVER
         rows = self._todo[: int(state[k.TODO])]
-        ended = rows[(rows[:, k.T_KIND] == k.DONE) | (rows[:, k.T_KIND] == k.CUT_OFF)]
+        ended = rows[rows[:, k.T_KIND] == k.CUT_OFF]
         wholes = self._wholes(self._snaps[ended[:, k.T_SNAP]], ended[:, k.T_TIME].tolist())
+        done = rows[rows[:, k.T_KIND] == k.DONE]
+        runs: list[list[int]] = []  # of what is done: before which event, and up to which row
         todo = rows.tolist()
         cut = self._cut  # what is cut off with one packet; where there is much of it, that packet comes again
         place = 0 if cut else -1  # the row up to which what was due has been seen to
@@ -331,7 +355,9 @@ class Swift(Bulk):
                 self._cut_ns = row[k.T_TIME]
                 continue
             if kind == k.DONE:
-                events.append(next(wholes))
+                if not runs or runs[-1][0] != len(events):
+                    runs.append([len(events), runs[-1][1] if runs else 0])
+                runs[-1][1] += 1
             elif kind == k.WAKE:
                 self._wake(self._snaps[row[k.T_SNAP]].tolist(), events)
             elif segment is not None:
@@ -344,8 +370,10 @@ class Swift(Bulk):
             self._due(times, place + 1, count, events)
         if last_ns != k.NEVER:
             conversations.passed(last_ns)
+        if runs:
+            self._tell_many(self._snaps[done[:, k.T_SNAP]], done[:, k.T_TIME].tolist(), runs)
         # Short steps let conversations fall asleep soon, where there are many of them to be looked at.
-        looked_at = len(todo) - len(ended)
+        looked_at = len(todo) - len(ended) - len(done)
         if 24 * looked_at > count:
             self._most = max(self._most // 2, LEAST)
         elif 96 * looked_at < count:
@@ -521,7 +549,7 @@ class Swift(Bulk):
     def _wholes(self, snaps: Numbers, ends: Sequence[int], ended_by: EndedBy = "fin") -> Iterator[Summed]:
         """Conversations as wholes, from what the kernel knew of each when it ended, at `ends` (ns)."""
         assert self._again is not None
-        head_of, text_of = self._again.bytes, self._texts.of
+        head_of, texts = self._again.bytes, self._texts
         clients = snaps[:, k.CLIENT]
         for common, words, told, answered, now in zip(
             snaps[:, _COMMON].tolist(),
@@ -534,9 +562,9 @@ class Swift(Bulk):
             ordinal, frame, start, last, established, heads, packets, network, ports, opener, first = common
             lower, higher = f":{ports >> 16 & 0xFFFF}", f":{ports & 0xFFFF}"
             if ports >> 32:
-                both = (text_of(tuple(words[:4])) + lower, text_of(tuple(words[4:])) + higher)
+                both = (texts[tuple(words[:4])] + lower, texts[tuple(words[4:])] + higher)
             else:
-                both = (text_of(words[0]) + lower, text_of(words[1]) + higher)
+                both = (texts[words[0]] + lower, texts[words[1]] + higher)
             client = both[opener]
             closed = told[_CLOSED] or answered[_CLOSED]
             reset = told[_RESET] or answered[_RESET]
@@ -572,6 +600,60 @@ class Swift(Bulk):
                 Summary(head_of(told[0], told[1]), *told[2:]),
                 Summary(head_of(answered[0], answered[1]), *answered[2:]),
             )
+
+    def _tell_many(self, snaps: Numbers, ends: list[int], runs: list[list[int]]) -> None:
+        """What has closed, at `ends` (ns), in runs: before which of the events, and up to which of these."""
+        count = len(snaps)
+        rows = np.arange(count)
+        clients = snaps[:, k.CLIENT]
+        ports = snaps[:, k.KEY_PORTS]
+        indices = snaps[:, k.ORDINAL]
+        indices = indices + np.searchsorted(np.array(self._began_at, np.int64), indices, "right")
+        firsts = snaps[:, k.FIRST]
+        texts = self._texts
+        both = []
+        for sides in (clients, 1 - clients):
+            addresses: Sequence[int | tuple[int, ...]]
+            if (ports >> 32).any():
+                addresses = [self._address(snap, side) for snap, side in zip(snaps, sides, strict=True)]
+            else:
+                addresses = snaps[rows, k.KEY_WORDS + sides].tolist()
+            its_ports = (ports >> 16 * (1 - sides) & 0xFFFF).tolist()
+            words = snaps[rows[:, None], (k.BEGINS + 4 * sides)[:, None] + np.arange(4)]
+            heads = words.astype(">u4").tobytes()
+            both.append(
+                (
+                    [f"{texts[one]}:{port}" for one, port in zip(addresses, its_ports, strict=True)],
+                    [heads[at : at + 16] if heads[at + 15] else b"" for at in range(0, len(heads), 16)],
+                )
+            )
+        (client_ends, client_heads), (server_ends, server_heads) = both
+        numbers, starts = indices.tolist(), snaps[:, k.START].tolist()
+        spoke_first = [_FIRSTS[one] for one in np.where(firsts < 0, 2, firsts ^ clients).tolist()]
+        start = 0
+        for place, stop in runs:
+            part = slice(start, stop)
+            many = SummedMany(
+                numbers[part],
+                client_ends[part],
+                server_ends[part],
+                starts[part],
+                spoke_first[part],
+                client_heads[part],
+                server_heads[part],
+                partial(self._some, snaps[part], ends[part]),
+            )
+            self._many.append((place, many))
+            start = stop
+
+    def _some(self, snaps: Numbers, ends: list[int], places: Sequence[int]) -> Iterator[Summed]:
+        return self._wholes(snaps[places], [ends[place] for place in places])
+
+    def _address(self, snap: Numbers, side: int) -> int | tuple[int, ...]:
+        """The address of one side as `_Texts` has it."""
+        if snap[k.KEY_PORTS] >> 32 == 0:
+            return int(snap[k.KEY_WORDS + side])
+        return tuple(snap[k.KEY_WORDS + 4 * side : k.KEY_WORDS + 4 * side + 4].tolist())
 
     # -- the table
 
@@ -668,22 +750,19 @@ def _client_of(connection: Connection) -> int:
     return side if connection.opener.side is Side.CLIENT else 1 - side
 
 
-class _Texts:
-    """Addresses as `endpoint` writes them, without the port; each is written once."""
+class _Texts(dict[int | tuple[int, ...], str]):
+    """Addresses as `endpoint` writes them, without the port; each is written once.
 
-    def __init__(self) -> None:
-        self._known: dict[int | tuple[int, ...], str] = {}
+    One of IPv4 is asked for as one word of 32 bits, of IPv6 as four.
+    """
 
-    def of(self, address: int | tuple[int, ...]) -> str:
-        """An address of IPv4 as one word of 32 bits, of IPv6 as four."""
-        text = self._known.get(address)
-        if text is None:
-            words = (address,) if isinstance(address, int) else address
-            packed = b"".join(word.to_bytes(4, "big") for word in words)
-            text = endpoint(packed, 0).removesuffix(":0")
-            if len(self._known) >= TEXTS:
-                self._known.clear()
-            self._known[address] = text
+    def __missing__(self, address: int | tuple[int, ...]) -> str:
+        words = (address,) if isinstance(address, int) else address
+        packed = b"".join(word.to_bytes(4, "big") for word in words)
+        text = endpoint(packed, 0).removesuffix(":0")
+        if len(self) >= TEXTS:
+            self.clear()
+        self[address] = text
         return text
 
 

@@ -22,6 +22,7 @@ from dissect.dissection.recognise import first_bytes
 if TYPE_CHECKING:
     from dissect.capture.bulk import Bulk
     from dissect.capture.plain import Plain
+    from dissect.capture.swift import Swift
 
 Reader: TypeAlias = "Bulk | Plain"
 
@@ -87,7 +88,7 @@ def _is_common(name: str) -> bool:
         return True  # said when it is its turn
 
 
-def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None = None) -> Reader:
+def swift_reader(*, beside: bool = False, compiling: Callable[[], None] | None = None) -> Swift:
     """The reader by the kernels, which are loaded now; see `Swift`.
 
     beside: a second core may be used. compiling: is told when they must be compiled first, for some ten

@@ -18,12 +18,13 @@ from dissect.capture.conversations import (
     Passed,
     Reset,
     Summed,
+    SummedMany,
 )
 from dissect.dissection.dissector import Dissector
 from dissect.dissection.order import Order, chronological
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict, judge
-from dissect.dissection.wholes import Wholes
+from dissect.dissection.wholes import Shared, Wholes
 from dissect.stream.batch import Batch
 from dissect.stream.records import Record
 from dissect.stream.side import Side
@@ -50,6 +51,39 @@ class Dissected:
     end_ns: int = 0
     open: bool = True
     """Whether the capture ended first."""
+
+
+@dataclass(slots=True)
+class DissectedMany:
+    """Finished conversations, one after the other, as columns; most share what their verdicts say.
+
+    found: for each what its verdict shares with others, as `verdict.shared` has it, or all there is of it.
+    """
+
+    told: SummedMany
+    found: list[Shared | Dissected]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __iter__(self) -> Iterator[Dissected]:
+        return map(self.one, range(len(self.found)))
+
+    def one(self, place: int) -> Dissected:
+        """One of them by itself; it must be asked for before more is read."""
+        found = self.found[place]
+        if isinstance(found, Dissected):
+            return found
+        (told,) = self.told.some([place])
+        return _whole(told, self.verdict(place))
+
+    def verdict(self, place: int) -> Verdict:
+        """The verdict on one of them."""
+        found, told = self.found[place], self.told
+        if isinstance(found, Dissected):
+            return found.verdict
+        own = told.indices[place], told.clients[place], told.servers[place], told.starts[place]
+        return Verdict(*own, *found)
 
 
 class Told(NamedTuple):
@@ -105,13 +139,35 @@ def dissect(
             watch(*one)
 
 
+def dissect_many(events: Iterable[Event | SummedMany]) -> Iterator[Dissected | DissectedMany]:
+    """The same for verdicts alone, without records; conversations that were told together stay together."""
+    for one in _read(events, False, None, in_turn=False, together=False):
+        if isinstance(one, Dissected | DissectedMany):
+            yield one
+
+
 def each(events: Iterable[Event], *, only: int | None = None) -> Iterator[Told | Dissected]:
     """The records of all conversations, each in its turn (see `Order`), and each conversation when it has
     ended, without its records: whoever iterates decides what is kept.
     """
     for one in _read(events, True, only, in_turn=True, together=False):
-        if not isinstance(one, ToldTogether):  # and it is none
+        if isinstance(one, Told | Dissected):  # and it is one of these
             yield one
+
+
+def _whole(event: Summed, verdict: Verdict) -> Dissected:
+    """A conversation that was told at once."""
+    conversation = event.conversation
+    ended = conversation.established_ns, event.time_ns, event.open
+    return Dissected(conversation, verdict, [], _endings(event), *ended)
+
+
+def _many(event: SummedMany, wholes: Wholes) -> DissectedMany:
+    found = wholes.many(event)
+    alone = event.some([place for place, one in enumerate(found) if one is None])
+    return DissectedMany(
+        event, [_whole(told := next(alone), wholes(told)) if one is None else one for one in found]
+    )
 
 
 def _endings(event: Summed) -> list[Ending]:
@@ -151,19 +207,26 @@ def _told(
 
 
 def _read(
-    events: Iterable[Event], records: bool, only: int | None, *, in_turn: bool, together: bool
-) -> Iterator[Told | ToldTogether | Dissected]:
+    events: Iterable[Event | SummedMany],
+    records: bool,
+    only: int | None,
+    *,
+    in_turn: bool,
+    together: bool,
+) -> Iterator[Told | ToldTogether | Dissected | DissectedMany]:
     live: dict[Conversation, tuple[Dissector, Dissected, Order]] = {}
     wholes = Wholes()
     before: Conversation | None = None
     for event in events:
+        if isinstance(event, SummedMany):
+            yield _many(event, wholes)
+            continue
         conversation = event.conversation
         if only is not None and conversation.index != only:
             conversation.aside = True
             continue
         if isinstance(event, Summed):
-            ended = conversation.established_ns, event.time_ns, event.open
-            yield Dissected(conversation, wholes(event), [], _endings(event), *ended)
+            yield _whole(event, wholes(event))
             continue
         if together and before is not conversation:
             if before in live:  # its bytes wait no longer than nothing else happens

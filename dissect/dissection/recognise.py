@@ -15,6 +15,7 @@ from dissect.stream.recognition import (
     BY_LINES,
     HEAD,
     NOT_HERE,
+    WORD,
     No,
     NotYet,
     Recogniser,
@@ -79,11 +80,11 @@ def recognise_http(data: bytes) -> Recognition:
     head, end, _ = data.partition(b"\r\n\r\n")
     if not end and len(data) < ENOUGH:
         return NotYet(1)
-    if b"websocket" not in head.lower():
+    if WORD not in head.lower():
         return answer
     lines = head.split(b"\r\n")
     upgrade = any(
-        key.strip().lower() == b"upgrade" and b"websocket" in value.lower()
+        key.strip().lower() == b"upgrade" and WORD in value.lower()
         for key, _, value in (line.partition(b":") for line in lines[1:])
     )
     if lines[0].startswith(b"HTTP/1."):

@@ -246,8 +246,13 @@ def _beside(group: SpiceGroup, encrypted: Mapping[tuple[str, str], list[Verdict]
         yield verdict
 
 
+def hosts_of(client: str, server: str) -> tuple[str, str]:
+    """The addresses of two ends."""
+    return host(client), host(server)
+
+
 def _hosts(verdict: Verdict) -> tuple[str, str]:
-    return host(verdict.client), host(verdict.server)
+    return hosts_of(verdict.client, verdict.server)
 
 
 def _port(server: str) -> str:

@@ -44,7 +44,18 @@ NOT_HERE: Final = 1
 BY_FIVE: Final = 2
 """Foreign, and named by its first five bytes."""
 BY_LINES: Final = 3
-"""Foreign, and named by its lines up to the first empty one, or by `HEAD` bytes."""
+"""Foreign, and named by its lines up to the first empty one, or by `HEAD` bytes.
+
+Where `WORD` is nowhere in these, by less: a request (which does not begin with HT) by its first word and the
+space behind it, where this ends before `WORD_MOST` bytes; else by the first `LINE` bytes.
+"""
+
+FIVE: Final = 5
+"""Bytes that all is in that is said of a side `BY_FIVE`."""
+LINE: Final = 12
+WORD_MOST: Final = 8
+WORD: Final = b"websocket"
+"""In any case of its letters."""
 
 HEAD: Final = 2048
 """Bytes of a side after which no recogniser asks for more."""

@@ -11,13 +11,12 @@ import subprocess
 import sys
 import threading
 import time
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from dissect.app import main as app
-from dissect.app.captures import Captures, Growing, Wanted, by_first_packet, without
+from dissect.app.captures import Captures, Growing, Wanted, by_first_packet
 from dissect.capture import PcapngWriter, open_capture
 from tests.app.captures import CURE, FAST, HANG, START, write
 from tests.capture.build import pcap
@@ -285,14 +284,3 @@ def test_names_without_times_stay_where_they_are(tmp_path: Path) -> None:
     names = [str(late), str(tmp_path / "early.pcapng")]
     assert by_first_packet(names) == names[::-1]
     assert by_first_packet([*names, "-"]) == [*names, "-"]
-
-
-def test_a_module_is_left_out_for_the_time_being(monkeypatch: pytest.MonkeyPatch) -> None:
-    with without("json"):
-        import json as still  # it was there before, and stays
-
-        assert still is json
-    monkeypatch.delitem(sys.modules, "this", raising=False)
-    with without("this"), pytest.raises(ImportError):
-        import_module("this")
-    assert "this" not in sys.modules

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,37 @@ def test_a_table_escapes_what_it_is_given() -> None:
     assert "\x1b" not in text
     assert r"a\x1b[2J" in text
     assert r"\x07bell" in text
+
+
+@given(
+    st.lists(st.text(alphabet="ab9.: é%", max_size=12), min_size=4, max_size=4),
+    st.lists(st.text(alphabet="ab→\x1b", max_size=40), min_size=4, max_size=4),
+    st.integers(20, 90),
+    st.sampled_from(["left", "right"]),
+)
+def test_rows_that_are_alike_are_those_made_one_by_one(
+    own: list[str], cells: list[str], limit: int, last: Literal["left", "right"]
+) -> None:
+    columns = [
+        Column("#", align="right"),
+        Column("client", style="client"),
+        Column("verdict"),
+        Column("after", align=last),
+        Column("why", fit="wrap"),
+    ]
+    listing = Table(columns, limit=limit, stream=Screen())
+    listing.fit([["123", "192.0.2.1", *cells[:3]]])
+    found = listing.alike(2, cells[:3])
+    if found is None:
+        assert not any(safe(cell) for cell in cells[:2])  # nothing stands behind the cells of its own
+        return
+    for texts in (own[:2], own[2:]):
+        if listing.plain([[text] for text in texts]):
+            assert (found % tuple(texts)).splitlines() == listing.row([*texts, *cells[:3]])
+    assert listing.plain([["1", "123"], ["192.0.2.1"]])
+    assert not listing.plain([["1", "1234"], ["192.0.2.1"]])
+    assert not listing.plain([["1"], ["\x07"]])
+    assert Table(columns, limit=limit, stream=Screen(tty=True)).alike(2, cells[:3]) is None
 
 
 def test_cut_shows_the_beginning_and_says_so() -> None:

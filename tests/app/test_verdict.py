@@ -18,7 +18,10 @@ from dissect.app.verdicts import STYLES, noticed, outcome, spoke
 from dissect.capture.write import PcapngWriter
 from dissect.stream import Side
 from tests.app.captures import CURE, FAST, HANG, START, noted, write
+from tests.benchmarks.traffic import Template, Writer, recorded
 from tests.dissection.conversations import MS, run
+
+PCAPS = Path(__file__).parent.parent.parent / "pcaps"
 
 KEYS = {
     "capture", "conversation", "client", "server", "start_ns", "first_speaker", "client_spoke",
@@ -191,3 +194,42 @@ def test_many_rows_are_printed_before_all_are_there(
     monkeypatch.setattr("dissect.app.commands.verdict.HELD", 2)
     assert app.main(["verdict", str(path)]) == app.PASS
     assert capsys.readouterr().out.split() == expected.split()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversations of which nearly all are foreign, many of a kind; two are of interest, one is refused."""
+    path = tmp_path_factory.mktemp("many") / "many.pcap"
+    client, server = Side.CLIENT, Side.SERVER
+    hello = b"\x16\x03\x01\x00\x10" + bytes(16)
+    kinds = [
+        Template.of("tls", 443, [(client, hello), (server, hello)]),
+        Template.of("tls to a server of SPICE", 5900, [(client, hello), (server, hello)]),
+        Template.of("http", 80, [(client, b"GET / HTTP/1.1\r\n\r\n"), (server, b"HTTP/1.1 404 No\r\n\r\n")]),
+        Template.of("unknown", 6379, [(client, b"PING\r\n"), (server, b"+PONG\r\n")]),
+        Template.of("odd", 5901, [(client, b"REDQ"), (server, b"RFB 003.008\n")]),
+        *recorded(PCAPS, "agreed")[:2],
+    ]
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        for _ in range(3):
+            writer.wave(list(zip(kinds, (20, 3, 9, 4, 1, 1, 1), strict=True)))
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--json",), ("--when",), ("--verdict", "wrong-protocol"), ("--port", "80"), ("--color", "always")],
+)
+def test_the_kernels_change_no_row(
+    options: tuple[str, ...], many: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is found together is printed as what is found one by one."""
+    monkeypatch.setattr("dissect.app.commands.verdict.HELD", 30)
+    printed = []
+    for least in (1 << 40, 1):
+        monkeypatch.setattr("dissect.dissection.readers.SWIFT", least)
+        assert app.main(["verdict", *options, str(many)]) == app.PASS
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert printed[0]

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from dissect.capture import Capture, Event, machine, open_capture, swift
-from dissect.capture.conversations import Conversations, Summed
+from dissect.capture.conversations import Conversations, Summed, SummedMany
 from dissect.capture.packed import Unpacked, kind_of
-from dissect.dissection.reading import dissect
+from dissect.dissection.reading import DissectedMany, dissect, dissect_many
 from dissect.dissection.recognise import first_bytes, recognise
+from dissect.dissection.verdict import Verdict
 from dissect.stream import Side
 from dissect.stream.recognition import AT_ONCE, BY_FIVE, BY_LINES, NotYet, Yes
 from tests.capture import build
@@ -60,14 +61,25 @@ class Found:
         self.whole = 0
         with open_capture(path) as self.capture:
             assert self.capture.readable_again
-            self.verdicts = [
-                json.dumps(one.verdict.to_json("")) for one in dissect(self._events(), records=False)
-            ]
+            self.verdicts = [json.dumps(one.to_json("")) for one in self._verdicts()]
         self.passed = self.swift.passed
 
-    def _events(self) -> Iterator[Event]:
-        for event in self.swift.read(self.capture):
-            self.whole += isinstance(event, Summed)
+    def _verdicts(self) -> Iterator[Verdict]:
+        for found in dissect_many(self._events()):
+            if isinstance(found, DissectedMany):
+                assert len(found) == len(found.told) == len(list(found.told))
+                for place, one in enumerate(found):
+                    conversation = one.conversation
+                    assert one.verdict == found.verdict(place)
+                    assert one.verdict.conversation == conversation.index
+                    assert one.verdict.start_ns == conversation.start_ns
+                    yield one.verdict
+            else:
+                yield found.verdict
+
+    def _events(self) -> Iterator[Event | SummedMany]:
+        for event in self.swift.read_many(self.capture):
+            self.whole += len(event) if isinstance(event, SummedMany) else isinstance(event, Summed)
             yield event
         for event in self.swift.finish(self.capture, self.capture.end_ns):
             self.whole += isinstance(event, Summed)

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,8 +19,10 @@ from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import Lines, cells, columns, tell_comments
 from dissect.capture.notes import Comment, name_of, named
 from dissect.dissection.comments import Said, to_json
-from dissect.dissection.spice_links import tie
+from dissect.dissection.reading import Dissected, DissectedMany
+from dissect.dissection.spice_links import hosts_of, tie
 from dissect.dissection.verdict import Verdict
+from dissect.dissection.wholes import Shared
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 
@@ -116,10 +118,15 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
         captures.before_more = sys.stdout.flush
     partial = shown = 0
     lines = Lines()
-    for name, dissected in captures:
-        verdict = dissected.verdict
-        if not wanted(verdict, captures.names.get(name)):
+    for name, dissected in _apart(captures, wanted, each=chosen is not None):
+        if isinstance(dissected, DissectedMany):
+            shown += len(dissected)
+            if args.json:
+                sys.stdout.write(lines.many(name, dissected))
+            else:
+                table.add_many(name, dissected)
             continue
+        verdict = dissected.verdict
         shown += 1
         if chosen is not None:
             chosen.add(name, dissected.conversation)
@@ -149,6 +156,23 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     return 0
 
 
+def _apart(
+    captures: Captures, wanted: Wanted, *, each: bool
+) -> Iterator[tuple[str, Dissected | DissectedMany]]:
+    """The conversations that are asked for. each: also those that were found together come one by one."""
+    for name, found in captures.groups():
+        names = captures.names.get(name)
+        if not isinstance(found, DissectedMany):
+            if wanted(found.verdict, names):
+                yield name, found
+        elif each or names or not wanted.any:
+            for place in range(len(found)):
+                if wanted(found.verdict(place), names):
+                    yield name, found.one(place)
+        else:
+            yield name, found
+
+
 def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: bool) -> dict[str, Any]:
     """The object of a line of JSON that says more than the verdict."""
     found = verdict.to_json(name)
@@ -170,6 +194,9 @@ def _is_file(stream: TextIO) -> bool:
     except (OSError, ValueError):
         return False
 
+
+KNOWN = 4096
+"""Kinds of rows that are remembered."""
 
 HELD = 1000
 """Rows of a file to which the table is fitted."""
@@ -208,6 +235,10 @@ class _Rows:
         self._fitted = False
         self._last: str | None = None
         self._spice: dict[str, list[Verdict]] = {}
+        self._known: dict[Shared, tuple[str | None, bool]] = {}
+        """The rows that share this: what makes them of their own cells, and whether the client spoke TLS."""
+        self._tls: dict[str, list[tuple[tuple[int, str, str, int], Shared]]] = {}
+        """Of each capture the verdicts that were found together and may belong to a session of SPICE."""
 
     def add(self, name: str, verdict: Verdict, comments: list[Said], *, unfinished: bool) -> None:
         """One more row, and the comments on its packets. unfinished: interrupted before its end."""
@@ -227,12 +258,46 @@ class _Rows:
         elif len(self._held) >= HELD:
             self._release()
 
+    def add_many(self, name: str, found: DissectedMany) -> None:
+        """The rows of conversations that were found together."""
+        told = found.told
+        own = [[str(number) for number in told.indices], told.clients, told.servers]
+        if not self._fitted or name != self._last or self._when or self._live or not self._table.plain(own):
+            for place in range(len(found)):
+                self.add(name, found.verdict(place), [], unfinished=False)
+            return
+        tls = self._tls.setdefault(name, [])
+        rows = []
+        for place, (one, *texts) in enumerate(zip(found.found, *own, strict=True)):
+            if isinstance(one, tuple):
+                row, encrypted = self._known.get(one) or self._know(one, found.verdict(place))
+                if row is not None:
+                    rows.append(row % tuple(texts))
+                    if encrypted:
+                        tls.append(((told.indices[place], texts[1], texts[2], told.starts[place]), one))
+                    continue
+            sys.stdout.write("".join(rows))
+            rows.clear()
+            self.add(name, found.verdict(place), [], unfinished=False)
+        sys.stdout.write("".join(rows))
+
+    def _know(self, one: Shared, verdict: Verdict) -> tuple[str | None, bool]:
+        if len(self._known) >= KNOWN:
+            self._known.clear()
+        cells = _row(verdict, {}, when=False, unfinished=False)
+        found = self._known[one] = self._table.alike(3, cells[3:]), verdict.client_spoke == "tls"
+        return found
+
     def end(self) -> None:
         """There are no more rows: print what was held back, and the SPICE sessions that they come to."""
         if not self._fitted:
             self._several = len(self._spice) > 1
             self._release()
-        for verdicts in self._spice.values():
+        for name, verdicts in self._spice.items():
+            hosts = {hosts_of(one.client, one.server) for one in verdicts if one.spice is not None}
+            for own, shared in self._tls.get(name, []):
+                if hosts and hosts_of(own[1], own[2]) in hosts:
+                    verdicts.append(Verdict(*own, *shared))
             for group in tie(verdicts):
                 print()
                 for line in terminal.wrap(safe(group.title), terminal.terminal_width()):
