@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -77,7 +77,7 @@ def play(
     plan: Plan,
     port: int,
     packet_plan: PacketPlan | None,
-    deadline_s: float = 8,
+    deadline_s: float = 30,
     options: Options | None = None,
     record: PcapngWriter | None = None,
 ) -> tuple[Result, tuple[Event, ...]]:
@@ -92,6 +92,13 @@ def play(
 def capture(name: str, number: int | None = None) -> Plan:
     plans, _ = load(str(ROOT / "pcaps" / f"{name}.pcapng"))
     return choose(plans, number)
+
+
+def until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < limit, "it did not happen"
+        time.sleep(0.01)
 
 
 def whys(events: Sequence[Event]) -> Counter[Why]:
@@ -112,7 +119,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def test_a_model_server_cannot_tell(recorded: Plan, name: str) -> None:
     with serving(SERVER) as background:
         result, events = play(recorded, background.port, PLANS[name])
-        assert background.wait_for(1, 5)
+        assert background.wait_for(1, 30)
     assert result.outcome is Outcome.PASS, told(result)
     [report] = background.reports
     sent = [message.raw for message in report.messages(side=Side.CLIENT)]
@@ -136,7 +143,7 @@ def test_the_kernel_gets_these_segments_and_no_others(recorded: Plan) -> None:
             socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3)) as sniffer,
         ):
             sniffer.bind((packets.tun.name, 3))
-            result = await packets.play(Player(recorded, Options(through="SecurityResult")), 5)
+            result = await packets.play(Player(recorded, Options(through="SecurityResult")), 30)
             await asyncio.sleep(0.05)
             sniffer.setblocking(False)
             seen: list[tuple[int, int]] = []
@@ -187,11 +194,13 @@ def test_an_end_in_mid_handshake(
     recorded: Plan, plan: PacketPlan, ending: str | None, outcome: Outcome, reason: str
 ) -> None:
     with serving(SERVER) as background:
-        result, events = play(recorded, background.port, plan, deadline_s=0.8)
+        # Only what ends by the deadline waits for it.
+        deadline_s = 0.8 if outcome is Outcome.TIMEOUT else 30
+        result, events = play(recorded, background.port, plan, deadline_s)
         assert result.outcome is outcome, told(result)
         assert reason in result.reason
         if ending is not None:
-            assert background.wait_for(1, 2)
+            assert background.wait_for(1, 30)
             found = background.reports[0].ending
             assert found is not None
             assert (found.how, found.mine) == (ending, False)
@@ -220,9 +229,9 @@ def test_a_server_that_never_answers_ends_at_the_deadline(recorded: Plan) -> Non
         begun = time.monotonic()
         result, _ = play(recorded, mute.getsockname()[1], None, deadline_s=0.5)
         assert result.outcome is Outcome.TIMEOUT, told(result)
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < 20
         taken, _ = mute.accept()
-        taken.settimeout(5)
+        taken.settimeout(30)
         with taken, pytest.raises(ConnectionResetError):  # it is not left to wait for us
             read_all(taken)
 
@@ -248,22 +257,27 @@ def test_thirty_at_once_on_one_device_leave_nothing_behind(recorded: Plan) -> No
         return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
     def routes() -> list[str]:
-        return [line for line in Path("/proc/net/route").read_text().splitlines() if "firstbyte" in line]
+        """Those of our device; other tests may have devices of theirs at the same time."""
+        lines = Path("/proc/net/route").read_text().splitlines()
+        return [line for line in lines if line.split()[0] == names[0]]
+
+    names: list[str] = []
 
     async def go(port: int) -> list[Result]:
         with Packets(await at(port), CRUEL) as packets:
+            names.append(packets.tun.name)
             assert len(routes()) == 1
             players = [Player(recorded) for _ in range(30)]
-            return list(await asyncio.gather(*(packets.play(player, 20) for player in players)))
+            return list(await asyncio.gather(*(packets.play(player, 60) for player in players)))
 
     settings = [Path(f"/proc/sys/net/ipv4/conf/{name}/route_localnet") for name in ("all", "lo", "default")]
     with serving(SERVER) as background:
         before = descriptors(), [path.read_text() for path in settings]
         results = asyncio.run(go(background.port))
-        assert background.wait_for(30, 5)
+        assert background.wait_for(30, 30)
         assert {result.outcome for result in results} == {Outcome.PASS}
         assert (descriptors(), [path.read_text() for path in settings]) == before
-    assert routes() == []
+    until(lambda: routes() == [])  # the next device of another test may have the name of ours
 
 
 # --- the device
@@ -282,10 +296,7 @@ def test_a_killed_process_leaves_no_device() -> None:
         name = process.stdout.readline().strip()
         assert Path(f"/sys/class/net/{name}").exists()
         process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while Path(f"/sys/class/net/{name}").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not Path(f"/sys/class/net/{name}").exists()
+    until(lambda: not Path(f"/sys/class/net/{name}").exists())
 
 
 OPEN = "from dissect.replay.packets.device import Tun; Tun.open()"

@@ -51,7 +51,7 @@ def serve(
     plans: list[Plan],
     visit: Callable[[int], object],
     options: Options | None = None,
-    deadline_s: float = 5,
+    deadline_s: float = 30,
     tape: Tape | None = None,
 ) -> tuple[Session, object]:
     """Serve `plans`; `visit(port)` runs in a thread meanwhile. Returns what both came to."""
@@ -67,10 +67,10 @@ def serve(
 
 
 def models(model: Model) -> Callable[[int], PairResult]:
-    return lambda port: meet(model, "127.0.0.1", port, 5)
+    return lambda port: meet(model, "127.0.0.1", port, 30)
 
 
-def serve_one(plan: Plan, model: Model, options: Options | None = None, deadline_s: float = 5) -> Served:
+def serve_one(plan: Plan, model: Model, options: Options | None = None, deadline_s: float = 30) -> Served:
     session, _ = serve([plan], models(model), options, deadline_s)
     [served] = session.served
     return served
@@ -106,8 +106,8 @@ def test_the_recorded_client_is_known_again(vnc: Plan, shape: Shape) -> None:
 def test_a_client_that_does_otherwise_is_caught(
     vnc: Plan, fault: Change | Omit, message: str, field: str
 ) -> None:
-    served = serve_one(vnc, replace(CLIENT, faults=(fault,)), deadline_s=2)
     missing = Outcome.TIMEOUT  # in lockstep what does not come is awaited
+    served = serve_one(vnc, replace(CLIENT, faults=(fault,)), deadline_s=2 if isinstance(fault, Omit) else 30)
     assert served.result.outcome is (missing if isinstance(fault, Omit) else Outcome.DIFF), told(
         served.result
     )
@@ -126,7 +126,7 @@ def test_how_and_when_the_client_left(vnc: Plan) -> None:
     assert served.result.outcome is Outcome.EARLY_CLOSE, told(served.result)
     assert served.ended == "close"
     assert served.ended_ns is not None
-    assert 40_000_000 < served.ended_ns < 3_000_000_000
+    assert 40_000_000 < served.ended_ns < 30_000_000_000
 
 
 def test_a_reset_is_no_close(vnc: Plan) -> None:
@@ -196,7 +196,7 @@ def test_a_silent_client_ends_at_the_deadline(vnc: Plan) -> None:
     assert served.result.outcome is Outcome.TIMEOUT, told(served.result)
     assert "ProtocolVersion was still to come from the client" in served.result.reason
     assert isinstance(lasted, float)
-    assert lasted < 3
+    assert lasted < 9
 
 
 def test_who_comes_too_many_is_closed_and_counted(vnc: Plan) -> None:
@@ -204,7 +204,7 @@ def test_who_comes_too_many_is_closed_and_counted(vnc: Plan) -> None:
         with socket.create_connection(("127.0.0.1", port)) as first:
             first.recv(12)
             with socket.create_connection(("127.0.0.1", port)) as second:
-                second.settimeout(3)
+                second.settimeout(30)
                 return second.recv(10)
 
     session, got = serve([vnc], two)
@@ -228,7 +228,7 @@ def test_a_whole_session_is_played(spice: list[Plan]) -> None:
 
 def test_a_channel_that_nobody_opens_is_said(spice: list[Plan]) -> None:
     only_display = SpiceClient(channels=((2, 0),), lasts_ns=50_000_000)
-    session, _ = serve(spice, models(only_display), deadline_s=1.5)
+    session, _ = serve(spice, models(only_display), deadline_s=3)
     by_name = {one.result.channel: one.result for one in session.served}
     assert by_name["inputs"].outcome is Outcome.TIMEOUT
     assert by_name["inputs"].reason == "no client opened the inputs channel"
@@ -236,9 +236,9 @@ def test_a_channel_that_nobody_opens_is_said(spice: list[Plan]) -> None:
 
 
 def test_a_channel_that_the_recording_lacks_is_refused(spice: list[Plan]) -> None:
-    session, _ = serve(spice[:1], models(SPICY), deadline_s=1.5)
+    session, _ = serve(spice[:1], models(SPICY))
     assert session.refused == 2
-    session, _ = serve(spice[:2], models(SPICY), deadline_s=1.5)
+    session, _ = serve(spice[:2], models(SPICY))
     assert session.refused == 1
 
 
