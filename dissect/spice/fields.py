@@ -204,7 +204,7 @@ class _Body:
                 raise Malformed(f"{pointer.name} points nowhere", holder)
             return Pointer(0)
         at = self.start + offset
-        if at >= self.end:
+        if at > self.end or (at == self.end and not pointer.single):  # a text may be empty
             size = self.end - self.start
             raise Malformed(f"{pointer.name} points to byte {offset} of a body of {size} bytes", holder)
         if at < floor:

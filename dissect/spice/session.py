@@ -6,13 +6,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from dissect.spice import constants, link, lists, meaning, seek
 from dissect.spice.channels import base, main
 from dissect.spice.shapes import Shapes
 from dissect.stream.batch import Batch, Run, Series
-from dissect.stream.layout import Malformed, ProtocolPacket, Short, set_bits
+from dissect.stream.layout import Buffer, Malformed, ProtocolPacket, Short, Values, set_bits
 from dissect.stream.records import Message, Part, Record
 from dissect.stream.session import (
     Flow,
@@ -98,46 +98,86 @@ def _data(side: Side) -> Reader:
         channel = session.channel_type or 0
         name = constants.message_name(channel, side, number)
         shown = name or f"message {number} of channel {session.channel_name}"
+        size_at = 2 if session.mini_header else 10
         if size > MESSAGE_LIMIT:
-            size_at = 2 if session.mini_header else 10
             raise Wrong(f"size {size} is over the limit of {MESSAGE_LIMIT} bytes", size_at, shown)
-        end = at + size
-        yield from flow.need(end, shown, end)
+        end, cls = at + size, base.body(channel, side, number)
+        search = seek.Search(session, side, flow)
+        sub_list = values.get("sub_list", 0)
+        doubt, place = seek.doubted(channel, side, number, size, sub_list), None
+        if doubt is None and (len(flow.buffer) < end or size > seek.ANYTHING_LIMIT):
+            doubt, place = yield from search.grown(cls, at, end, shown)
+        body = None
+        if doubt is None and cls is not None and size <= cls.most:
+            body = _body(session, side, flow.buffer, cls, sub_list, at, end)
+            doubt = body.found.violations[0][1] if body.found.violations else None
+        wrong: list[tuple[int, str]] = []
+        if doubt is not None:
+            place = place or (yield from search.believed(at, end, defined=name is not None))
+            if place is None or (place < end and not seek.reads(cls, flow.buffer, at, place)):
+                raise Wrong(f"size {size} cannot be: {doubt}, and no message is behind it", size_at, shown)
+            if place < end:
+                wrong.append((size_at, f"size {size} cannot be: a message begins after {place - at} bytes"))
+                size, end = place - at, place
         head = Part(header, 0, at)
         if name is None:
             why = f"the {session.channel_name} channel has no {side} message {number}"
             return Framed(shown, end, (head,), "not decoded: undefined", violations=((0, why),))
-        cls = base.body(channel, side, number)
         if cls is None:
             return Framed(name, end, (head,), f"not decoded: {size} bytes of body" if size else None)
         if size > cls.most:
             why = f"size {size} is over the limit of {cls.most} bytes for this message"
             return Framed(name, end, (head,), f"not decoded: {why}", violations=((at, why),))
-        found = meaning.Found()
-        try:
-            bounds, listed = at, end
-            if values.get("sub_list") or cls is base.SpiceMsgList:
-                bounds = at + values.get("sub_list", 0)
-                listed = lists.read(session, side, flow.buffer, (at, bounds, end), found)
-            last = end if cls is base.SpiceMsgList else listed
-            fields, stop = cls.layout().decode(flow.buffer, at, last)
-            if stop < last:
-                found.violations.append((stop, f"has {last - stop} bytes after its body"))
-            body = meaning.consider(session, side, cls, fields, flow.offset, at)
-        except Short as short:
-            why = f"has {size} bytes of body where at least {short.needed - at} are needed"
-            return Framed(name, end, (head,), violations=((at, why),))
-        except Malformed as bad:
-            return Framed(name, end, (head,), violations=((bad.at, bad.why),))
-        session.after = body.after
-        extra = {**found.extra, **body.extra}
-        wrong = (*found.violations, *body.violations)
-        parts = head, Part(cls, at, stop)
-        if not wrong and not found.extra and cls not in NEVER_QUICK:
-            session.shapes.learn(side, number, parts, [values, fields], quiet=meaning.is_quiet(cls, body))
-        return Framed(name, end, parts, extra=extra, violations=wrong)
+        if body is None or wrong:
+            body = _body(session, side, flow.buffer, cls, sub_list, at, end)
+        wrong += body.found.violations
+        if body.fields is None:
+            return Framed(name, end, (head,), violations=tuple(wrong))
+        meant = meaning.consider(session, side, cls, body.fields, flow.offset, at)
+        session.after = meant.after
+        wrong += meant.violations
+        parts = head, Part(cls, at, body.stop)
+        if not wrong and not body.found.extra and cls not in NEVER_QUICK:
+            quiet = meaning.is_quiet(cls, meant)
+            session.shapes.learn(side, number, parts, [values, body.fields], quiet=quiet)
+        return Framed(name, end, parts, extra={**body.found.extra, **meant.extra}, violations=tuple(wrong))
 
     return read
+
+
+class _Body(NamedTuple):
+    """A body as its class reads it: its fields (None: it does not), where they end, and what is wrong."""
+
+    fields: Values | None
+    stop: int
+    found: meaning.Found
+
+
+def _body(
+    session: SpiceSession,
+    side: Side,
+    data: Buffer,
+    cls: type[base.SpiceMessage],
+    sub_list: int,
+    at: int,
+    end: int,
+) -> _Body:
+    """Read the body from `at` to `end`; `sub_list` is where in it a list of sub-messages is, 0: nowhere."""
+    found = meaning.Found()
+    try:
+        listed = end
+        if sub_list or cls is base.SpiceMsgList:
+            listed = lists.read(session, side, data, (at, at + sub_list, end), found)
+        last = end if cls is base.SpiceMsgList else listed
+        fields, stop = cls.layout().decode(data, at, last)
+    except Short as short:
+        why = f"has {end - at} bytes of body where at least {short.needed - at} are needed"
+        return _Body(None, at, meaning.Found(violations=[(at, why)]))
+    except Malformed as bad:
+        return _Body(None, at, meaning.Found(violations=[(bad.at, bad.why)]))
+    if stop < last:
+        found.violations.append((stop, f"has {last - stop} bytes after its body"))
+    return _Body(fields, stop, found)
 
 
 def _after_link(session: SpiceSession) -> str | None:
@@ -246,6 +286,8 @@ class SpiceSession(Session):
 
         It is sought: see `seek`.
         """
+        self.in_vain = dict.fromkeys(Side, 0)
+        """Bytes that were read in vain where the next message was sought: see `seek.FREELY`."""
         self.shapes = Shapes()
         """How messages looked that came before: see `dissect.spice.shapes`."""
         self.after: Sequence[Callable[[], object]] = ()

@@ -26,6 +26,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from dissect.spice import seek
 from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
 from dissect.stream.batch import Around, Kind, Rows, Run
 from dissect.stream.fields import (
@@ -236,6 +237,8 @@ class Shape(Kind):
             size = end - at - self._hole
             if not size:
                 return None  # where there is nothing, nothing is shown
+            if size > seek.ANYTHING_LIMIT and not self._lengths:
+                return None  # that a size is right which nothing in the body agrees with must be seen
             for length, names in self._lengths:
                 if length(Values([(name, numbers[index]) for name, index in names])) != size:
                     return None

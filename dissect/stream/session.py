@@ -504,8 +504,10 @@ class Session(ABC):
         return f"sent in state {self.state!r}, in which it is not the {flow.side}'s turn"
 
     def _wake(self, flow: Flow, out: list[Record]) -> None:
-        """Let an open reading look once at all that is there: nothing follows it directly."""
-        if flow.reading is not None:
+        """Let each open reading look once at all that is there: nothing follows it directly."""
+        woken = None
+        while flow.reading is not None and flow.reading is not woken:
+            woken = flow.reading
             flow.want = FIRST_BYTE
             self._advance(flow.side, out)
 

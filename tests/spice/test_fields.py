@@ -137,7 +137,7 @@ def test_bytes_that_nothing_points_to() -> None:
 
 def test_bytes_behind_the_last() -> None:
     it = after(channel=2)
-    told = it.server(data(304, draw_copy(BITMAP_IMAGE) + b"more"))
+    told = it.server(data(304, draw_copy(BITMAP_IMAGE) + b"more"), data(102, b""))
     assert told[0] == "server SPICE_MSG_DISPLAY_DRAW_COPY"
     assert told[1].endswith("has 4 bytes after its body")
     assert it.over() == []

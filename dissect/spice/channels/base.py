@@ -64,6 +64,8 @@ class SpiceMessage(SpicePacket):
     keys: ClassVar[tuple[Key, ...]] = ()
     most: ClassVar[int] = 1 << 27
     """Bytes of a body that is taken apart; a longer one is named and passed over by its size."""
+    usual: ClassVar[int] = 1 << 27
+    """Bytes of a body at most, of all that programs send; a longer one's size is doubted."""
 
     @classmethod
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -98,6 +100,7 @@ class SpiceMsgPing(SpiceMessage):
     """Server: answer with PONG. The data, up to 250 KiB, only measures the line."""
 
     name = "SPICE_MSG_PING"
+    usual = 12 + 250 * 1024
     fields_desc = [LEIntField("id", 0), LELongField("timestamp", 0), RestField("ping_data", b"")]
 
 
