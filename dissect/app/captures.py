@@ -10,7 +10,6 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -42,6 +41,7 @@ from dissect.dissection.reading import (
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.batch import Batch
+from dissect.stream.dataclass import dataclass
 from dissect.stream.records import Record
 from dissect.stream.text import duration
 
@@ -141,7 +141,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """Which conversations are asked for; None is any."""
 

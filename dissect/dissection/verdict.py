@@ -18,13 +18,13 @@ needs at least that long. Times are those at the point of capture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Literal
 
 from dissect.dissection.dissector import Dissector, SideFacts
 from dissect.dissection.recognise import TITLES
 from dissect.dissection.spice_links import SpiceLink, link_of
+from dissect.stream.dataclass import dataclass
 from dissect.stream.side import SIDES, Side
 from dissect.stream.text import duration
 
@@ -109,14 +109,14 @@ class Verdict:
         }
 
 
-_PARTS = attrgetter(*(part.name for part in fields(Verdict)))
+_PARTS = attrgetter(*Verdict.__match_args__)
 
 OWN = ("conversation", "client", "server", "start_ns")
 """What a verdict has of its own where it shares the rest with others; its first fields."""
 
-assert tuple(part.name for part in fields(Verdict))[: len(OWN)] == OWN
+assert Verdict.__match_args__[: len(OWN)] == OWN
 
-shared = attrgetter(*(part.name for part in fields(Verdict) if part.name not in OWN))
+shared = attrgetter(*Verdict.__match_args__[len(OWN) :])
 """Of a verdict, all that it may share with others."""
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from dissect.rfb import constants, messages
+from dissect.stream.dataclass import dataclass
 from dissect.stream.session import NotRead, Want, Wrong
 
 Walking = Generator[Want, None, int]
@@ -24,7 +24,7 @@ See = Callable[..., None]
 """Is told the name of each piece that is stepped over, then numbers that say what and where it is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Format:
     """A PIXEL_FORMAT, and the sizes in bytes that follow from it. `maxima`, `shifts`: red, green, blue.
 

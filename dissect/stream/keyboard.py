@@ -7,8 +7,7 @@ brackets, with the modifiers that are held: `[BackSpace]`, `[Control+a]`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from dissect.stream.dataclass import dataclass
 from dissect.stream.side import Side
 
 

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from dissect.stream.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
