@@ -11,7 +11,7 @@ from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 PASS = 0
 DIFFERENT = 1
@@ -151,7 +151,8 @@ def _run(arguments: list[str]) -> int:
         # Taken off here: argparse would look for the capture among the program's words.
         cut = arguments.index("--")
         arguments, program = arguments[:cut], arguments[cut + 1 :]
-    parser = build_parser({chosen})
+    alone = arguments[:1] if chosen in COMMANDS and arguments[0] == chosen else []
+    parser = build_parser({chosen}, alone or COMMANDS)  # help, and what is said of a mistake, name them all
     try:
         args = parser.parse_args(arguments)
     except SystemExit as end:  # how argparse says that it has printed help, or what is wrong
@@ -177,8 +178,12 @@ def _for_git(arguments: list[str], code: int) -> int:
     return UNTESTED if code == UNUSABLE and "--bisect" in arguments else code
 
 
-def build_parser(chosen: Collection[str | None]) -> argparse.ArgumentParser:
-    """Build the parser; only the modules of the `chosen` commands are imported, for their arguments."""
+def build_parser(
+    chosen: Collection[str | None], among: Iterable[str] = tuple(COMMANDS)
+) -> argparse.ArgumentParser:
+    """Build the parser of the commands `among` all; only the modules of the `chosen` ones are imported, for
+    their arguments.
+    """
     parser = argparse.ArgumentParser(
         prog="firstbyte",
         description="What happens when a VNC program meets a SPICE program: dissected, replayed, timed.",
@@ -187,7 +192,8 @@ def build_parser(chosen: Collection[str | None]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for name, line in COMMANDS.items():
+    for name in among:
+        line = COMMANDS[name]
         command = commands.add_parser(
             name,
             help=line,

@@ -8,7 +8,6 @@ the table writer, the progress line and `complain` do that themselves, and `pain
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 
@@ -411,7 +410,9 @@ def _can_show(text: str, stream: TextIO) -> bool:
 
 def terminal_width() -> int:
     """Columns of the terminal behind stdout: COLUMNS, else what it says, else 100."""
-    return shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns
+    from shutil import get_terminal_size  # slow to import, and JSON has no width
+
+    return get_terminal_size((DEFAULT_WIDTH, 24)).columns
 
 
 # --- progress -----------------------------------------------------------------------------------------

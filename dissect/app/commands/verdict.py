@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from dissect.app import extract, terminal
+from dissect.app import terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
@@ -26,7 +26,8 @@ from dissect.dissection.wholes import Shared
 from dissect.stream.side import Side
 from dissect.stream.text import safe
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where packets are written
+    from dissect.app import extract
     from dissect.app.spool import Spools
 
 EPILOG = """\
@@ -71,13 +72,17 @@ def run(args: Namespace) -> int:
 
         keep = compile_filter(args.filter)
     if args.write is None:
-        return _run(args, keep, None)
+        return _run(args, keep, None, None)
+    from dissect.app import extract
+
     extract.refuse_what_cannot_be_written(args.write, args.captures)
     with extract.spooling(args.write, args.captures) as spools:
-        return _run(args, keep, spools)
+        return _run(args, keep, extract.Chosen(merge=args.merge), spools)
 
 
-def _run(args: Namespace, keep: extract.Keep | None, spools: Spools | None) -> int:
+def _run(
+    args: Namespace, keep: extract.Keep | None, chosen: extract.Chosen | None, spools: Spools | None
+) -> int:
     captures = Captures(
         args.captures,
         records=False,
@@ -91,12 +96,13 @@ def _run(args: Namespace, keep: extract.Keep | None, spools: Spools | None) -> i
         spools=spools,
     )
     wanted = Wanted(args.host, args.port, args.verdict)
-    chosen = None if args.write is None else extract.Chosen(merge=args.merge)
     code = _print(captures, wanted, chosen, args)
     waited = args.follow or (spools is not None and any(name in spools for name in args.captures))
     if chosen is not None and captures.interrupted and not waited:
         terminal.complain("interrupted: no packets were written", source=args.write)
     elif chosen is not None:
+        from dissect.app import extract
+
         packets, found = extract.write(args.write, args.captures, chosen, keep, spools)
         if spools is not None and spools.full is not None:
             terminal.complain(
