@@ -217,11 +217,11 @@ def test_ctrl_c_gives_what_was_found_so_far(tmp_path: Path, how: str) -> None:
             with path.open("ab") as more:  # the file grows while it is read
                 time.sleep(0.1)
                 more.write(data[last : last + 3])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not _waits(process.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == app.INTERRUPTED
     found = [json.loads(line) for line in out.splitlines()]
     assert {row["verdict"] for row in found} == {"wrong-protocol", "silent"}

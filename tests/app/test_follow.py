@@ -77,7 +77,7 @@ def test_messages_come_as_they_are_written(grow: Grow, tmp_path: Path) -> None:
             ("server", "SpiceLinkReply"),
         ]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == app.INTERRUPTED
     assert (out, err) == ("", "")
 
@@ -92,7 +92,7 @@ def test_a_person_sees_who_and_when_and_in_the_end_the_verdict(grow: Grow, tmp_p
             file.flush()
         lines = [process.stdout.readline() for _ in range(5)]
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert lines[0].split() == ["time", "#", "from", "size", "what"]
     assert lines[1] == "conversation 0: 127.0.0.1:40000 → 127.0.0.1:5900\n"
     assert lines[2].split()[:5] == ["15:03:12.860000", "0", "client", "→", "4"]
@@ -122,7 +122,7 @@ def test_what_was_not_over_says_so(tmp_path: Path) -> None:
         while not process.stdout.readline().startswith("conversation 0: wrong-protocol"):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == app.INTERRUPTED
     assert "conversation 1: so far silent: nobody spoke" in out
     assert "Traceback" not in err

@@ -237,7 +237,7 @@ def test_ctrl_c(rfb: Path) -> None:
             connection, _ = listener.accept()
             time.sleep(0.2)
             os.kill(process.pid, signal.SIGINT)
-            out, err = process.communicate(timeout=10)
+            out, err = process.communicate(timeout=60)
             connection.close()
     assert process.returncode == 130
     assert err == ""

@@ -58,7 +58,7 @@ def leftovers_of(pid: int) -> list[object]:
     return [*marked_by(pid), *guards_of(pid), *directories_of(pid)]
 
 
-def await_nothing_left(pid: int, seconds: float = 10.0) -> None:
+def await_nothing_left(pid: int, seconds: float = 60.0) -> None:
     """Return as soon as nothing is left; fail with the list of what is."""
     limit = time.monotonic() + seconds
     while left := leftovers_of(pid):

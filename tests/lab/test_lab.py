@@ -35,10 +35,10 @@ def test_a_server_is_ready_when_it_listens_and_nobody_has_connected(small: Lab) 
     assert server.ready_ns is not None
     assert server.started_ns < server.ready_ns <= time.time_ns()
     client = small.run("caller", server.host, server.port or 0)
-    ended = client.wait(10)
+    ended = client.wait(60)
     assert ended is not None
     assert ended.status == 0
-    assert server.process.wait_for_line("somebody came", 10)
+    assert server.process.wait_for_line("somebody came", 60)
     server.stop()
     assert lines(server.output) == ["accepting", "somebody came"]  # once: our client, not the lab
     assert lines(client.output) == ["b'hello'"]
@@ -66,13 +66,13 @@ def test_readiness_waits_for_a_slow_server(table: Table) -> None:
 
 def test_one_that_never_gets_ready_is_ended_and_quoted(table: Table) -> None:
     path = table(
-        f'[mute]{HEAD}ready = {{ listening = true, line = "^go$", seconds = 0.3 }}',
+        f'[mute]{HEAD}ready = {{ listening = true, line = "^go$", seconds = 2 }}',
         server="import time; print('thinking', flush=True); print('still', flush=True); time.sleep(1000)",
     )
     with Lab(files=[path]) as lab, pytest.raises(NotReady) as caught:
         lab.start("mute")
     assert str(caught.value) == (
-        "mute: not ready after 0.3 s (no line matching '^go$' and no listener on its port)"
+        "mute: not ready after 2 s (no line matching '^go$' and no listener on its port)"
         '; it said: "thinking" / "still"'
     )
 
@@ -92,7 +92,7 @@ def test_one_that_dies_at_once_is_told_with_its_last_words(table: Table, script:
         lab.start("ill")
     assert str(caught.value).startswith(f"ill: ended before it was ready ({how}")
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15  # a server has twenty seconds
 
 
 def test_a_server_that_goes_to_the_background_is_found_and_stopped(table: Table) -> None:
@@ -212,7 +212,7 @@ def test_many_can_be_started_at_once(small: Lab) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert len(set(ports)) == 6
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dissect.lab import matrix
 from dissect.lab.errors import UnknownPeer
 from dissect.lab.lab import Lab
 from dissect.lab.matrix import CURE, MODELS, Folder, Matrix, Plan, PlanError, choose
+from dissect.lab.models import VncServer
 from dissect.lab.record import can_record_wire
 from dissect.stream import Side
 from dissect.timing.observations import Clock
@@ -54,7 +56,7 @@ def test_peers_are_chosen_by_name_and_by_group(lab: Lab) -> None:
 
 def test_the_scenario_of_2017(lab: Lab) -> None:
     require_wire()
-    with Matrix(lab, Plan(*CURE, 1, 2.4), wire=True) as run:
+    with Matrix(lab, Plan(*CURE, 1, 3.0), wire=True) as run:
         rows = {row.pair: row for row in run.run({("model-vnc-quiet", server, 0) for server in CURE[1]})}
     assert len(rows) == 4  # those that are done are left out
     noticed = {pair for pair, row in rows.items() if row.verdict == "wrong-protocol"}
@@ -71,14 +73,20 @@ def test_the_scenario_of_2017(lab: Lab) -> None:
             else:
                 assert not server.exact
                 assert not client.exact
-                assert client.ns >= 2_400 * MS
+                assert client.ns >= 3_000 * MS
     (patient,) = [row for pair, row in rows.items() if pair == ("model-vnc-patient", "model-spice-4")]
     assert any("Error while parsing server version" in word["text"] for word in patient.words)
     assert all(word["ns"] >= 2_000 * MS for word in patient.words)
 
 
-def test_the_early_prefix_and_its_cost(lab: Lab) -> None:
-    plan = Plan(("model-vnc-quiet", "model-vnc-early"), ("model-vnc-peek", "model-vnc-peek-old"), 1, 2.0)
+def test_the_early_prefix_and_its_cost(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = ("model-vnc-peek", "model-vnc-peek-old")
+    for name in servers:  # libvncserver's tenth of a second is soon over on a loaded machine
+        model = MODELS[name]
+        assert isinstance(model, VncServer)
+        assert model.peek is not None
+        monkeypatch.setitem(MODELS, name, replace(model, peek=replace(model.peek, ns=1_000 * MS)))
+    plan = Plan(("model-vnc-quiet", "model-vnc-early"), servers, 1, 3.0)
     with Matrix(lab, plan, wire=False) as run:
         rows = {row.pair: row for row in run.run(set())}
     reached = {pair: row.server_init_ns.get("user") for pair, row in rows.items()}
@@ -86,7 +94,7 @@ def test_the_early_prefix_and_its_cost(lab: Lab) -> None:
     assert quiet is not None
     assert early is not None
     assert all(row.seen(Side.SERVER, "wire") is None for row in rows.values())
-    assert quiet > 100 * MS > early  # who speaks at once is not waited for
+    assert quiet > 1_000 * MS > early  # who speaks at once is not waited for
     assert reached["model-vnc-quiet", "model-vnc-peek-old"] is not None
     assert reached["model-vnc-early", "model-vnc-peek-old"] is None  # the cure broke it
 
@@ -118,7 +126,8 @@ def broken(table: Table, **scripts: str) -> Path:
         command = ["{{python}}", "-S", "{{directory}}/{name}.py", "{{host}}", "{{port}}"]
         """
         if role == "server":
-            text += "ready = { listening = true, seconds = 2 }\n"
+            seconds = 2 if name == "server_late" else 20
+            text += f"ready = {{ listening = true, seconds = {seconds} }}\n"
     return table(text, **scripts)
 
 

@@ -123,7 +123,7 @@ def test_times_are_of_one_clock_and_in_order() -> None:
     assert times == sorted(times)
     assert times[2] - times[1] >= EARLY_SOON.silence_ns
     assert result.after_ns is not None
-    assert result.after_ns < 10_000_000_000
+    assert result.after_ns < 20_000_000_000
     assert [word.time_ns <= ended for word in result.client.words] == [True]
 
 
@@ -211,7 +211,7 @@ def test_a_server_in_the_background_and_who_came() -> None:
     with serving(VNC) as server:
         for _ in range(3):
             assert meet(QUIET, server.host, server.port, 20).client.said == ["done: 1 updates"]
-        assert server.wait_for(3, 10)
+        assert server.wait_for(3, 60)
         assert not server.wait_for(4, 0.05)
         assert [report.said for report in server.reports] == [["the client closed the connection"]] * 3
 
@@ -219,7 +219,7 @@ def test_a_server_in_the_background_and_who_came() -> None:
 def test_a_deadline_is_kept_and_is_no_ending() -> None:
     began = time.monotonic()
     result = run_pair(QUIET, OLD, 0.2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert result.client.ending is None
     assert result.server is not None
     assert result.server.ending is None
@@ -274,7 +274,7 @@ def test_a_thousand_at_once() -> None:
             for one in linked:
                 while not one.report.messages("FramebufferUpdate"):
                     await asyncio.sleep(0.05)
-                    assert time.monotonic() - began < 60
+                    assert time.monotonic() - began < 200
             took = time.monotonic() - began
             standing = server.connections
             for one in (*linked, stuck):
@@ -286,7 +286,7 @@ def test_a_thousand_at_once() -> None:
     with many_descriptors(2 * count + 200):
         took, standing = asyncio.run(go())
     assert standing == count + 2
-    assert took < 60
+    assert took < 200  # one that waits for another would wait for ever
 
 
 def test_an_endless_sender_to_one_that_does_not_read() -> None:

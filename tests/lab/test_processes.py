@@ -33,7 +33,7 @@ os.wait()
 """
 
 
-def until(true: object, seconds: float = 10.0) -> None:
+def until(true: object, seconds: float = 60.0) -> None:
     assert callable(true)
     limit = time.monotonic() + seconds
     while not true():
@@ -45,14 +45,18 @@ def test_lines_are_kept_with_stream_and_both_times() -> None:
     before = time.time_ns(), time.monotonic_ns()
     with Process("talker") as process:
         script = """
-            import sys, time
+            import os, sys, time
             print("one", flush=True)
-            time.sleep(0.05)
+            while not os.path.exists("heard"):
+                time.sleep(0.005)
             print("two", file=sys.stderr, flush=True)
             sys.stdout.write("no end")
         """
         process.spawn(python(script), ENV)
-        assert process.wait(10) is not None
+        assert process.wait_for_line("one", 60)
+        heard_ns = time.time_ns(), time.monotonic_ns()
+        (process.directory / "heard").touch()
+        assert process.wait(60) is not None
         process.stop()
     lines = {line.text: line for line in process.output}
     assert {text: line.stream for text, line in lines.items()} == {
@@ -61,9 +65,8 @@ def test_lines_are_kept_with_stream_and_both_times() -> None:
         "no end": "stdout",
     }
     one, two = lines["one"], lines["two"]
-    assert two.monotonic_ns - one.monotonic_ns >= 45_000_000
-    assert before[0] < one.unix_ns < two.unix_ns < time.time_ns()
-    assert before[1] < one.monotonic_ns < two.monotonic_ns < time.monotonic_ns()
+    assert before[0] < one.unix_ns < heard_ns[0] < two.unix_ns < time.time_ns()
+    assert before[1] < one.monotonic_ns < heard_ns[1] < two.monotonic_ns < time.monotonic_ns()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_lines_are_kept_with_stream_and_both_times() -> None:
 def test_the_exit_status_and_its_time(script: str, status: int) -> None:
     with Process("quick") as process:
         process.spawn(python(script), ENV)
-        ended = process.wait(10)
+        ended = process.wait(60)
         assert ended is not None
         assert ended.status == status
         assert process.started_ns is not None
@@ -106,7 +109,7 @@ def test_the_directory_is_private_and_goes_with_all_that_is_in_it(tmp_path: Path
             os.chmod("a/b", 0)
         """
         process.spawn(python(script), ENV)
-        process.wait(10)
+        process.wait(60)
         assert (process.directory / "a").is_dir()
     assert not process.directory.exists()
     assert (treasure / "gold").exists()
@@ -115,7 +118,7 @@ def test_the_directory_is_private_and_goes_with_all_that_is_in_it(tmp_path: Path
 def test_a_daemon_that_left_its_session_is_ended() -> None:
     with Process("daemon") as process:
         process.spawn(python(DAEMON), ENV)
-        ended = process.wait(10)
+        ended = process.wait(60)
         assert ended is not None
         assert ended.status == 0
         assert process.alive
@@ -136,10 +139,10 @@ def test_a_process_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     """
     process = Process("deaf")
     process.spawn(python(script), ENV)
-    assert process.wait_for_line("deaf", 10)
+    assert process.wait_for_line("deaf", 60)
     began = time.monotonic()
     process.stop(grace_s=0.2)
-    assert 0.2 <= time.monotonic() - began < 5
+    assert 0.2 <= time.monotonic() - began < 30
     assert process.exit is not None
     assert process.exit.status == -signal.SIGKILL
 
@@ -167,7 +170,7 @@ def test_a_process_that_forks_without_end_is_ended() -> None:
     """
     process = Process("runner")
     process.spawn(python(script), ENV)
-    assert process.wait_for_line("on", 10)
+    assert process.wait_for_line("on", 60)
     process.stop(grace_s=0.05)
     assert process.left == ()
     assert marked_by(os.getpid()) == []
@@ -182,7 +185,7 @@ def test_a_flood_costs_bounded_memory_and_the_last_lines_are_kept() -> None:
     """
     with Process("flood", kept_lines=100) as process:
         process.spawn(python(script), ENV)
-        assert process.wait(30) is not None
+        assert process.wait(60) is not None
         process.stop()
         assert len(process.output) == 100
         assert process.output.dropped > 100_000
@@ -199,14 +202,14 @@ def test_waiting_for_a_line_sees_old_ones_new_ones_and_the_end() -> None:
     """
     with Process("talker") as process:
         process.spawn(python(script), ENV)
-        assert process.wait_for_line("early", 10)
-        found = process.wait_for_line(r"late (\d+)", 10)
+        assert process.wait_for_line("early", 60)
+        found = process.wait_for_line(r"late (\d+)", 60)
         assert found is not None
         assert found[1] == "17"
         assert process.wait_for_line("early", 0)
         began = time.monotonic()
-        assert process.wait_for_line("never", 30) is None  # its output ends long before
-        assert time.monotonic() - began < 10
+        assert process.wait_for_line("never", 120) is None  # its output ends long before
+        assert time.monotonic() - began < 60
 
 
 def test_stop_may_be_called_again_and_from_several_threads() -> None:
@@ -216,7 +219,7 @@ def test_stop_may_be_called_again_and_from_several_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     process.stop()
     assert not process.alive
 
@@ -224,7 +227,7 @@ def test_stop_may_be_called_again_and_from_several_threads() -> None:
 def test_when_the_guard_is_killed_the_rest_is_still_swept_up() -> None:
     process = Process("orphan")
     process.spawn(python(DAEMON), ENV)
-    process.wait(10)
+    process.wait(60)
     os.kill(process.guard_pid, signal.SIGKILL)
     until(lambda: not process.alive)
     process.stop()
@@ -240,7 +243,7 @@ def test_no_descriptor_and_no_thread_is_lost() -> None:
     for _ in range(3):
         with Process("quick") as process:
             process.spawn(python("print('x')"), ENV)
-            process.wait(10)
+            process.wait(60)
     assert count() == before
 
 
@@ -264,7 +267,7 @@ from dissect.lab.processes import Process
 process = Process("peer")
 script = {daemon!r} + "open('there', 'w').close()\\nprint('up', flush=True); time.sleep(1000)"
 process.spawn([sys.executable, "-I", "-S", "-c", script], dict(PATH=os.environ["PATH"]))
-assert process.wait_for_line("up", 10)
+assert process.wait_for_line("up", 60)
 print("started", flush=True)
 {end}
 """
@@ -298,7 +301,7 @@ def test_nothing_stays_when_the_main_program_ends(end: str, number: int | None) 
         if number is not None:
             assert len(marked_by(main.pid)) == 2  # the command and its daemon
             main.send_signal(number)
-        main.wait(10)
+        main.wait(60)
     await_nothing_left(main.pid)
 
 

@@ -102,7 +102,7 @@ def packets(path: Path) -> list[Packet]:
     return [Packet(*line.split("\t")) for line in run.stdout.splitlines()]
 
 
-def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, "it did not happen in time"
@@ -247,7 +247,7 @@ def test_much_data_both_ways_at_once_is_passed_and_recorded_whole(by: By, tmp_pa
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(60)
         until(ended(ends.recorder))
     assert got == data
     rebuilt = {side: bytearray() for side in Side}
@@ -295,7 +295,7 @@ def test_a_recording_that_is_full_ends_before_the_packet_that_has_no_room(by: By
             for number in range(20):
                 client.sendall(bytes([number]) * 1000)
                 assert len(server.recv(1000, socket.MSG_WAITALL)) == 1000
-            assert ends.recorder.wait(30) is Stopped.SIZE
+            assert ends.recorder.wait(60) is Stopped.SIZE
             ends.recorder.stop()
     assert path.stat().st_size <= 5000 + 500
     assert ends.recorder.end_ns == ends.recorder.full_ns
@@ -314,7 +314,7 @@ def test_waiting_tells_why_to_stop(by: By, tmp_path: Path) -> None:
         client, server = ends.connect()
         began = time.monotonic()
         assert ends.recorder.wait(0.2) is Stopped.DEADLINE
-        assert 0.2 <= time.monotonic() - began < 2
+        assert 0.2 <= time.monotonic() - began < 30
         client.close()
         assert server.recv(1) == b""
         server.close()
@@ -322,14 +322,14 @@ def test_waiting_tells_why_to_stop(by: By, tmp_path: Path) -> None:
 
         def again() -> None:
             client, server = ends.connect()
-            time.sleep(0.4)
+            time.sleep(0.2)
             client.close()
             server.close()
 
-        threading.Timer(0.1, again).start()
+        threading.Timer(0.05, again).start()
         began = time.monotonic()
-        assert ends.recorder.wait(30, grace_s=0.3) is Stopped.ENDED
-        assert 0.7 <= time.monotonic() - began < 5
+        assert ends.recorder.wait(60, grace_s=1) is Stopped.ENDED
+        assert 1.2 <= time.monotonic() - began < 30
         assert len(ends.recorder.connections) == 2
 
 
@@ -456,7 +456,7 @@ def test_a_conversation_of_two_peers_is_recorded_whole(by: By, small: Lab, tmp_p
     if by is By.WIRE:
         require_wire()
     path = tmp_path / "whole.pcapng"
-    recorded = record_conversation("caller", "small", path, 10, lab=small, by=by, grace_s=0.1)
+    recorded = record_conversation("caller", "small", path, 60, lab=small, by=by, grace_s=0.1)
     assert recorded.stopped is Stopped.ENDED
     assert recorded.by is by
     assert [line.text for line in recorded.client_output] == ["b'hello'"]
@@ -474,7 +474,7 @@ def test_one_server_may_serve_several_recordings(small: Lab, tmp_path: Path) -> 
     server = small.start("small")
     for number in range(2):
         path = tmp_path / f"{number}.pcapng"
-        recorded = record_conversation("caller", server, path, 10, lab=small, by=By.RELAY, grace_s=0.05)
+        recorded = record_conversation("caller", server, path, 60, lab=small, by=By.RELAY, grace_s=0.05)
         assert recorded.stopped is Stopped.ENDED
     assert server.alive
 
@@ -487,7 +487,7 @@ def test_a_client_that_never_connects_is_said_to_have_not(small: Lab, tmp_path: 
         small.peers["caller"].protocol,
     )
     path = tmp_path / "none.pcapng"
-    recorded = record_conversation("caller", "small", path, 10, lab=small, by=By.RELAY)
+    recorded = record_conversation("caller", "small", path, 60, lab=small, by=By.RELAY)
     assert recorded.stopped is Stopped.NO_CONNECTION
     assert recorded.connections == ()
     assert b"the client did not connect" in path.read_bytes()
@@ -502,7 +502,7 @@ def test_an_interrupt_in_the_middle_still_closes_the_file(
     monkeypatch.setattr(Recorder, "wait", interrupted)
     path = tmp_path / "interrupted.pcapng"
     with pytest.raises(KeyboardInterrupt):
-        record_conversation("caller", "small", path, 10, lab=small, by=By.RELAY)
+        record_conversation("caller", "small", path, 60, lab=small, by=By.RELAY)
     with open_capture(path) as capture:
         list(capture)
         assert capture.end_declared

@@ -20,7 +20,7 @@ from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from tests.rfb.pixels.x11 import Picture
 
-PATIENCE_S = 4.0
+PATIENCE_S = 30.0
 
 FORMATS = {
     32: m.PixelFormat(),

@@ -22,7 +22,7 @@ from dissect.stream.records import Message, Record
 from dissect.stream.side import Side
 from tests.rfb.pixels.x11 import Picture
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 MAIN, DISPLAY = 1, 2
 COMMON = (0, 1, 3)
 """AUTH_SELECTION, AUTH_SPICE, MINI_HEADER."""
