@@ -33,8 +33,8 @@ NEVER_QUICK = (base.SpiceMsgList, main.SpiceMsgMainInit)
 """Messages that `SpiceSession.observe` looks at, or whose size does not say what they hold."""
 QUICK_LIMIT = 1 << 26
 """Bytes of the largest message that is read without its layout, which has this limit for its fields."""
-AT_ONCE = 1 << 17
-"""Bytes that are looked through at once for messages of a known shape."""
+AT_ONCE, MANY = 1 << 19, 2048
+"""Bytes in which messages of a known shape are read at once, and how many of them; a few may be more."""
 _MINI, _FULL = struct.Struct("<HI"), struct.Struct("<QHII")
 
 MESSAGE_LIMIT = 1 << 27
@@ -396,30 +396,29 @@ class SpiceSession(Session):
         size = header.unpack_from(buffer)[-1 if mini else -2]
         if head + size > len(buffer) or size > min(QUICK_LIMIT, self.limits.message - head):
             return False
-        data = bytes(memoryview(buffer)[: max(head + size, AT_ONCE)])
-        whole, base_offset = len(data), flow.offset
+        whole, base_offset = len(buffer), flow.offset
         nothing: dict[str, Any] = {}
         find = self.shapes.find
         same = 0 if mini else 8  # from here on headers of equal messages are equal: not the serial number
         runs: list[Run] = []
-        at = 0
-        while at + head <= whole:
+        at = many = 0
+        while at + head <= whole and at < AT_ONCE and many < MANY:
             if mini:
-                number, size = header.unpack_from(data, at)
+                number, size = header.unpack_from(buffer, at)
             else:
-                _, number, size, listed = header.unpack_from(data, at)
+                _, number, size, listed = header.unpack_from(buffer, at)
                 if listed:
                     break
             end = at + head + size
             if end > whole:
                 break
-            found = find(side, number, data, at, end)
+            found = find(side, number, buffer, at, end)
             if found is None:
                 break
             shape, numbers = found
             extra, stop = nothing, end
             if not shape.quiet:
-                values = shape.values(numbers, data, at, end)
+                values = shape.values(numbers, buffer, at, end)
                 cls: Any = shape[-1].cls
                 body = meaning.consider(self, side, cls, values, base_offset + at, head)
                 if body.violations:
@@ -427,16 +426,16 @@ class SpiceSession(Session):
                 for note in body.after:
                     note()
                 extra = body.extra
-            elif shape.fixed and data[end + same : end + head] == data[at + same : at + head]:
-                stop = shape.row(data, end)
+            elif shape.fixed and buffer[end + same : end + head] == buffer[at + same : at + head]:
+                stop = shape.row(buffer, end)
             size = end - at
             runs.append(Run(shape, at, size, (stop - at) // size, extra))
+            many += runs[-1].many
             at = stop
         if not at:
             return False
-        if 2 * at < whole:
-            data = data[:at]  # not to keep what is not of these messages
-        series = Series(side, "spice", base_offset, data, runs, flow.arrived(at))
+        arrivals = flow.arrived(at)
+        series = Series(side, "spice", base_offset, flow.cut(at), runs, arrivals)
         batch = Batch.of(series)
         if self.batches is None:
             out.extend(batch)
@@ -445,7 +444,6 @@ class SpiceSession(Session):
         if side is self.role:
             self._serial += len(batch)
         flow.idle()
-        flow.drop(at)
         self._done.add(side)
         return True
 

@@ -39,6 +39,7 @@ from dissect.stream.fields import (
 )
 from dissect.stream.layout import (
     BitNamesField,
+    Buffer,
     LiteralField,
     Padding,
     ProtocolPacket,
@@ -223,14 +224,9 @@ class Shape(Kind):
     _pattern: re.Pattern[bytes] | None
     """What messages in a row match; None until it is wanted."""
 
-    def take(self, data: bytes, at: int, end: int) -> tuple[Any, ...] | None:
+    def take(self, data: Buffer, at: int, end: int) -> tuple[Any, ...] | None:
         """The numbers of the message from `at` to `end`; None where it has not this shape."""
-        pieces = self._pieces
-        unpack, start, _ = pieces[0]
-        numbers = unpack(data, at)
-        if len(pieces) > 1:
-            for unpack, start, back in pieces[1:]:
-                numbers += unpack(data, end - back if back else at + start)
+        numbers = self._numbers(data, at, end)
         if self._key_of(numbers) != self._key:
             return None
         if self._hole_at is not None:
@@ -244,12 +240,9 @@ class Shape(Kind):
                     return None
         return numbers
 
-    def values(self, numbers: tuple[Any, ...], data: bytes, at: int, end: int) -> Values:
+    def values(self, numbers: tuple[Any, ...], data: Buffer, at: int, end: int) -> Values:
         """The fields of the body, as its layout decodes them (but for the bytes that pointers lead to)."""
-        hole = b""
-        if self._hole_at is not None:
-            start = at + self._hole_at
-            hole = bytes(data[start : start + end - at - self._hole])
+        hole = b"" if self._hole_at is None else bytes(self._in_hole(data, at, end))
         body = self._build(numbers, hole)[1]
         if self._leads:
             followed = Followed(body)
@@ -262,18 +255,18 @@ class Shape(Kind):
         """Whether all messages of this shape have one size."""
         return self._hole_at is None
 
-    def row(self, data: bytes, at: int) -> int:
+    def row(self, data: Buffer, at: int) -> int:
         """Where the messages of this shape end that stand in a row from `at` on; only of a fixed size."""
         if self._pattern is None:
             self._pattern = _pattern(self)
         found = self._pattern.match(data, at)
         return at if found is None else found.end()
 
-    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
+    def rows(self, around: Around, data: Buffer, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """See `Kind`."""
         if self._hole_at is not None or len(self._pieces) > 1:
             (now,), end = times, run.at + run.size
-            line = around.line(now, offset + run.at, run.size, self.text(data[run.at : end]))
+            line = around.line(now, offset + run.at, run.size, self._text(data, run.at, end))
             return Rows(b"%b\n", 1, [line.encode()])
         if self._table is None:
             self._table = _Table(self)
@@ -290,21 +283,30 @@ class Shape(Kind):
 
     def text(self, raw: bytes) -> str:
         """The fields as a JSON text; `raw` is a whole message of this shape."""
-        pieces = self._pieces
-        numbers = pieces[0][0](raw, 0)
-        if len(pieces) > 1:
-            size = len(raw)
-            for unpack, start, back in pieces[1:]:
-                numbers += unpack(raw, size - back if back else start)
+        return self._text(raw, 0, len(raw))
+
+    def _text(self, data: Buffer, at: int, end: int) -> str:
+        """The same of the message from `at` to `end`."""
+        numbers = self._numbers(data, at, end)
         if not self._hole_text:
             return str(self._template % self._shown(numbers))
-        assert self._hole_at is not None
-        hole = raw[self._hole_at : self._hole_at + len(raw) - self._hole]
-        if self._hole_text == 1:
-            text = shown_bytes(hole)
-        else:
-            text = hole.decode("utf-8", "backslashreplace")
+        hole = self._in_hole(data, at, end)
+        text = shown_bytes(hole) if self._hole_text == 1 else str(hole, "utf-8", "backslashreplace")
         return str(self._template % self._shown((*numbers, json.dumps(text)[1:-1])))
+
+    def _numbers(self, data: Buffer, at: int, end: int) -> tuple[Any, ...]:
+        """All numbers of the message from `at` to `end`."""
+        pieces = self._pieces
+        numbers = pieces[0][0](data, at)
+        for unpack, start, back in pieces[1:]:
+            numbers += unpack(data, end - back if back else at + start)
+        return numbers
+
+    def _in_hole(self, data: Buffer, at: int, end: int) -> memoryview:
+        """The run of any length of the message from `at` to `end`; only of a shape that has one."""
+        assert self._hole_at is not None
+        start = at + self._hole_at
+        return memoryview(data)[start : start + end - at - self._hole]
 
 
 class _Table:
@@ -324,7 +326,7 @@ class _Table:
         self._many = struct.Struct(byte_order + codes * UNPACKED)
         self._around: tuple[tuple[Around, int], list[bytes]] | None = None
 
-    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
+    def rows(self, around: Around, data: Buffer, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """See `Kind`."""
         texts, ranks, size = self._framed(around, run.size), self._ranks, run.size
         first, each = offset + run.at, len(ranks)
@@ -569,7 +571,7 @@ class Shapes:
         self._tries = 0
 
     def find(
-        self, side: Side, number: int, data: bytes, at: int, end: int
+        self, side: Side, number: int, data: Buffer, at: int, end: int
     ) -> tuple[Shape, tuple[Any, ...]] | None:
         """The shape of message `number` from `at` to `end`, and its numbers; None where none fits."""
         size = end - at

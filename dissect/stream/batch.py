@@ -16,6 +16,7 @@ from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from dissect.stream.arrivals import Arrivals
+from dissect.stream.layout import Buffer
 from dissect.stream.records import KnownParts, Message
 from dissect.stream.side import Side
 
@@ -50,7 +51,7 @@ class Kind(KnownParts):
         """The parts of such a message of `size` bytes."""
         raise NotImplementedError
 
-    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
+    def rows(self, around: Around, data: Buffer, run: Run, offset: int, times: Sequence[int]) -> Rows:
         """A line for each message of `run`, which lies in `data`: what `around.line` says, in ASCII.
 
         offset: where `data` begins in the stream. times: when each message had come (ns).
@@ -114,7 +115,7 @@ class Series:
     )
 
     def __init__(
-        self, side: Side, protocol: str, offset: int, data: bytes, runs: Sequence[Run], arrivals: Arrivals
+        self, side: Side, protocol: str, offset: int, data: Buffer, runs: Sequence[Run], arrivals: Arrivals
     ) -> None:
         """offset: of the first message in the stream. data: begins with it. arrivals: of these bytes."""
         self.side, self.protocol, self.offset, self.data, self.runs = side, protocol, offset, data, runs
@@ -141,14 +142,14 @@ class Series:
 
     def messages(self, begin: int, stop: int) -> Iterator[Message]:
         """The messages from number `begin` to before `stop`."""
-        side, protocol, offset, data = self.side, self.protocol, self.offset, self.data
+        side, protocol, offset, data = self.side, self.protocol, self.offset, memoryview(self.data)
         starts = [self.ends[begin - 1] if begin else 0, *self.ends[begin : stop - 1]]
         times = zip(self._arrivals.firsts(offset, starts), self.times[begin:stop], strict=True)
         for index, _, low, high in self._within(begin, stop):
             kind, at, size, count, extra = self.runs[index].part(low, high)
             name, parts = kind.title, kind.of_size(size)
             for start in range(at, at + size * count, size):
-                (first, last), raw = next(times), data[start : start + size]
+                (first, last), raw = next(times), bytes(data[start : start + size])
                 place = offset + start
                 yield Message(side, protocol, name, place, size, raw, first, last, parts, None, extra)
 

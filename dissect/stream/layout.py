@@ -496,7 +496,7 @@ class Layout:
         return shown
 
 
-def shown_bytes(value: bytes) -> str:
+def shown_bytes(value: bytes | memoryview) -> str:
     """Bytes that are not text, as they are shown."""
     more = f"… ({len(value)} bytes)" if len(value) > BYTES_SHOWN else ""
     return value[:BYTES_SHOWN].hex() + more

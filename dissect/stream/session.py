@@ -249,9 +249,23 @@ class Flow:
         """When the next `size` bytes came."""
         return self._arrivals.until(self.offset + size)
 
+    def cut(self, size: int) -> bytes | bytearray:
+        """The next `size` bytes, with which this is done. What is copied is the smaller part of all."""
+        if 2 * size < len(self.buffer):
+            data = self.taken(size)
+            self.drop(size)
+            return data
+        mine, self.buffer = self.buffer, self.buffer[size:]
+        del mine[size:]
+        self._past(size)
+        return mine
+
     def drop(self, size: int) -> None:
         """Be done with the next `size` bytes."""
         del self.buffer[:size]
+        self._past(size)
+
+    def _past(self, size: int) -> None:
         self.offset += size
         self._arrivals.done(self.offset)
 
