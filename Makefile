@@ -2,7 +2,7 @@
 #
 # make demo    a tour on the bundled captures and on live programs; needs no root
 # make test    the tests, after installing the real peers where that is allowed (PEERS=no: leave them);
-#              one process a core, at most four, each with whole files (PYTEST_ARGS='-n 0': one at a time)
+#              one process a core and one more, at most four, each with whole files (PYTEST_ARGS='-n 0': one)
 # make docs    build/docs/index.html, the documentation; a warning is an error
 # make check-peers   the bundled suite against the real programs, whole (make test has a short form of it)
 # make lint    ruff and mypy
