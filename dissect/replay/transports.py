@@ -109,8 +109,8 @@ async def resolve(target: Target, allowed: Iterable[str] = (), timeout_s: float 
 def _not_allowed(host: str, address: str) -> str:
     of = "" if host == address else f" ({address})"
     return (
-        f"{host}{of} is not this machine's loopback: a replay logs in, types and clicks as the recorded "
-        f"client did, so another host must be named with --allow-host {host}"
+        f"{host}{of} is not this machine's loopback, and nothing goes anywhere else (a replay logs in, types "
+        f"and clicks; a probe is wrong on purpose) unless it is named with --allow-host {host}"
     )
 
 

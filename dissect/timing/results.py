@@ -182,7 +182,11 @@ def _lines(path: Path) -> tuple[list[Row], list[str]]:
             try:
                 rows.append(Row.from_json(json.loads(line)))
             except (ValueError, RecursionError) as error:
-                reason = "the row is cut off" if not line.endswith(b"\n") else str(error)
+                reason = str(error)
+                if not line.endswith(b"\n"):
+                    reason = "the row is cut off"
+                elif isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                    reason = "not a line of JSON"
                 problems.append(f"{path}: at byte {offset:,}: {reason}")
             offset += len(line)
     return rows, problems

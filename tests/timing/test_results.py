@@ -98,7 +98,7 @@ def changed(**values: Any) -> str:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("not json", "Expecting value"),
+        ("not json", "not a line of JSON"),
         ("[]", "schema None"),
         ("{}", "schema None"),
         (changed(schema="firstbyte-trial/99"), "schema 'firstbyte-trial/99'"),

@@ -308,20 +308,22 @@ def _print(cells: Sequence[Cell], suite: Suite, lasted_ns: int, args: Namespace)
     from dissect.check.judging import GOOD, Status
     from dissect.stream.text import duration
 
-    targets = list(dict.fromkeys(cell.target.name for cell in cells))
-    by_name = {(cell.case.name, cell.target.name): cell for cell in cells}
+    begun = [cell for cell in cells if cell.status is not Status.NOT_RUN or cell.runs]
+    targets = list(dict.fromkeys(cell.target.name for cell in begun))
+    by_name = {(cell.case.name, cell.target.name): cell for cell in begun}
     rows: list[list[str | Box]] = []
-    for case in dict.fromkeys(cell.case.name for cell in cells):
+    for case in dict.fromkeys(cell.case.name for cell in begun):
         of = [by_name.get((case, target)) for target in targets]
         rows.append([case, *("" if cell is None else _box(cell) for cell in of)])
     columns = [Column("case"), *(Column(name) for name in targets)]
     table = Table(columns)
     table.fit(rows)
     if sum(table.widths) + Table.GAP * len(targets) > table.limit:  # a row for each, then
-        rows = [[cell.case.name, cell.target.name, _box(cell)] for cell in cells]
+        rows = [[cell.case.name, cell.target.name, _box(cell)] for cell in begun]
         columns = [Column("case"), Column("target"), Column("")]
-    print(Table(columns).render(rows), end="")
-    for cell in cells:
+    if rows:
+        print(Table(columns).render(rows), end="")
+    for cell in begun:
         if cell.status in GOOD and cell.status is not Status.RECORDED:
             continue
         status = terminal.paint(str(cell.status), STYLES.get(str(cell.status), "warn"))
@@ -336,6 +338,8 @@ def _print(cells: Sequence[Cell], suite: Suite, lasted_ns: int, args: Namespace)
         print(terminal.paint("note:", "warn"), safe(note))
     for reason, count in _left_out(cells).items():
         print(f"left out: {terminal.plural(count, 'case')}: {safe(reason)}")
+    if len(begun) < len(cells):
+        print(f"not run: {terminal.plural(len(cells) - len(begun), 'case')}: interrupted")
     versions = [f"{name} {version}" for name, version in _versions(cells).items()]
     judgements = [cell.judgement for cell in cells]
     print(f"\n{safe(suite.name)}: {reporting.counts(judgements)}; {duration(lasted_ns)}"

@@ -77,11 +77,13 @@ def _twice(name: str) -> BinaryIO:
     """The capture as a stream that can be read twice: a file itself, else a copy of what comes."""
     path = Path(name)
     if name != "-":
+        if path.is_dir():
+            raise terminal.Unusable("a directory, not a capture", source=name, offset=0)
         try:
             if path.is_file():
                 return path.open("rb", buffering=0)
         except OSError as error:
-            raise terminal.Unusable(error.strerror or str(error), source=name, offset=0) from None
+            raise terminal.Unusable((error.strerror or str(error)).lower(), source=name, offset=0) from None
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
     try:
         if name == "-":
@@ -91,7 +93,7 @@ def _twice(name: str) -> BinaryIO:
                 shutil.copyfileobj(stream, copy)
     except OSError as error:
         copy.close()
-        raise terminal.Unusable(error.strerror or str(error), source=name, offset=0) from None
+        raise terminal.Unusable((error.strerror or str(error)).lower(), source=name, offset=0) from None
     copy.seek(0)
     return copy
 

@@ -184,14 +184,17 @@ def _prober(args: Namespace, plan: Plan, stack: ExitStack, progress: terminal.Pr
             announce=announce,
             progress=tick,
         )
-    from dissect.replay.transports import Target, resolve
+    from dissect.replay.transports import Target, resolve, words
 
     target = Target.parse(args.server)
     if target.path is not None:
         from dissect.replay.transports import NotAllowed
 
         raise NotAllowed(f"{args.server!r}: a probe needs TCP, HOST:PORT")
-    resolved = asyncio.run(resolve(target, args.allow_host))
+    try:
+        resolved = asyncio.run(resolve(target, args.allow_host))
+    except OSError as error:
+        raise terminal.Unusable(f"no connection: {words(error)}", source=args.server) from None
     assert resolved.address is not None
     return Prober(args.server, resolved.address, plan, announce=announce, progress=tick)
 

@@ -116,22 +116,13 @@ def _names(lab: Lab, text: str, role: Role) -> list[str]:
 
 def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> None:
     packed = path.suffix == ".xz"
-    recording = record_conversation(
-        client,
-        server,
-        path.with_suffix("") if packed else path,
-        args.deadline,
-        lab=lab,
-        by=By(args.by),
-        max_bytes=args.max_bytes,
-        password=args.password,
-        client_password=args.client_password,
-        client_arguments=shlex.split(args.client_args),
-        server_arguments=shlex.split(args.server_args),
-        host=args.host,
-        times=args.times,
-        run=[shlex.split(command) for command in args.run],
-    )
+    target = path.with_suffix("") if packed else path
+    try:
+        recording = _record(lab, client, server, target, args)
+    except KeyboardInterrupt:
+        if target.exists():
+            terminal.complain("interrupted: what was recorded by then is there", source=str(target))
+        raise
     if packed:
         path.write_bytes(lzma.compress(recording.path.read_bytes()))
         recording.path.unlink()
@@ -153,6 +144,25 @@ def _one(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Non
     print(
         f"{terminal.link(str(recording.path))}: {terminal.plural(recording.packets, 'packet')}, "
         f"{terminal.plural(recording.bytes, 'byte')}, by {recording.by}, stopped: {recording.stopped}"
+    )
+
+
+def _record(lab: Lab, client: str, server: str, path: Path, args: Namespace) -> Recording:
+    return record_conversation(
+        client,
+        server,
+        path,
+        args.deadline,
+        lab=lab,
+        by=By(args.by),
+        max_bytes=args.max_bytes,
+        password=args.password,
+        client_password=args.client_password,
+        client_arguments=shlex.split(args.client_args),
+        server_arguments=shlex.split(args.server_args),
+        host=args.host,
+        times=args.times,
+        run=[shlex.split(command) for command in args.run],
     )
 
 

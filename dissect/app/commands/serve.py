@@ -189,7 +189,7 @@ class _Program:
             self.running = self._start(args.password, host, port)
         except LabError as error:
             self._lab.close()
-            raise terminal.Unusable(f"the client: {error}") from None
+            raise terminal.Unusable(f"the client: {str(error).removeprefix('client: ')}") from None
         except BaseException:
             self._lab.close()
             raise
