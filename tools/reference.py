@@ -354,16 +354,18 @@ def spice() -> Pages:
         found[f"spice/{key}"] = "\n".join(parts)
         rows.append([f"[{title}]({key}.md)", str(all_), str(read)])
     by_body = set(BODIES.values())
-    rest = {"link": "Link", "agent": "Agent", "structures": "Structures"}
+    rest = {"link": "Link", "agent": "Agent", "cards": "Cards and readers", "structures": "Structures"}
+    apart = {"link": "link", "agent": "agent", "smartcard": "cards"}
     groups: dict[str, list[type[ProtocolPacket]]] = {key: [] for key in rest}
     for cls in classes_of(modules):
         if cls in by_body:
             continue
-        module = cls.__module__.rpartition(".")[2]
-        groups[module if module in ("link", "agent") and cls not in inner else "structures"].append(cls)
+        page = "structures" if cls in inner else apart.get(cls.__module__.rpartition(".")[2], "structures")
+        groups[page].append(cls)
     said = {
         "link": "What opens every connection, before its channel's messages. Little-endian.",
         "agent": "What SPICE_MSG_MAIN_AGENT_DATA and its counterpart carry, put together from their pieces.",
+        "cards": "What SPICE_MSG_SMARTCARD_DATA and its counterpart carry.",
         "structures": "What messages are made of, and the headers before them.",
     }
     for key, title in rest.items():
@@ -375,7 +377,7 @@ def spice() -> Pages:
         "same classes.\n\n"
         + table(["", ""], [[f"[{title}]({key}.md)", prose(said[key])] for key, title in rest.items()])
         + table(["channel", "messages", "decoded"], rows)
-        + contents(["link", *names, "agent", "structures", "numbers"])
+        + contents(["link", *names, *list(rest)[1:], "numbers"])
     )
     return linked(found, "spice")
 

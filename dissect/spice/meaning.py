@@ -8,11 +8,12 @@ message, by `Found.after`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dissect.spice import agent, carried, constants, lz4
+from dissect.spice import agent, carried, constants, lz4, smartcard
 from dissect.spice.channels import audio, base, devices, display, main
 from dissect.spice.fields import Pointer, SpicePacket
 from dissect.stream.dataclass import dataclass, field
@@ -445,6 +446,21 @@ def _webdav_size(header: bytes) -> int:
     return carried.WEBDAV_HEADER + int.from_bytes(header[8:10], "little")
 
 
+# --- smartcards
+
+
+def _smartcard(session: SpiceSession, side: Side, values: Values, offset: int, at: int, found: Found) -> None:
+    type_, data = values["type"], values["card_data"]
+    cls = smartcard.described_by(side, type_, data)
+    if cls is None:
+        found.wrong(at, f"the smartcard's message type {type_} is not defined")
+        return
+    raw = struct.pack("<III", type_, values["reader_id"], values["length"]) + data
+    _, described = _unit(cls, type_, carried.Unit(len(raw), raw, True), at, found)
+    header = devices.SpiceMsgSmartcardData.layout().describe(values)
+    found.extra["smartcard"] = {name: value for name, value in described.items() if name not in header}
+
+
 def _port_event(
     session: SpiceSession, side: Side, values: Values, offset: int, at: int, found: Found
 ) -> None:
@@ -473,6 +489,8 @@ _READERS: dict[type[base.SpiceMessage], Reader] = {
     main.SpiceMsgcMainAgentData: _agent_data,
     main.SpiceMsgMainAgentDisconnected: _agent_begins(Side.SERVER),
     main.SpiceMsgcMainAgentStart: _agent_begins(None),
+    devices.SpiceMsgSmartcardData: _smartcard,
+    devices.SpiceMsgcSmartcardData: _smartcard,
     devices.SpiceMsgSpicevmcData: _device_data,
     devices.SpiceMsgcSpicevmcData: _device_data,
     devices.SpiceMsgSpicevmcCompressedData: _device_compressed,

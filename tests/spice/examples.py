@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from dissect.spice import agent, carried, images, link
+from dissect.spice import agent, carried, images, link, smartcard
 from dissect.spice.channels import audio, base, cursor, devices, display, inputs, main
 from dissect.stream import Side
 from dissect.stream.layout import ProtocolPacket
@@ -525,7 +525,35 @@ ROWS: list[tuple[type[ProtocolPacket], bytes, dict[str, Any]]] = [
     (audio.SpiceMsgcRecordMode, u32(9) + u16(1) + b"x", {"mode": 1, "mode_data": b"x"}),
     (audio.SpiceMsgcRecordStartMark, u32(9), {"multi_media_time": 9}),
     (devices.SpiceMsgSmartcardData, words(7, 0, 4) + b"apdu", {"type": 7, "card_data": b"apdu"}),
-    (devices.SpiceMsgcSmartcardData, words(1, 0, 4) + b"init", {"type": 1, "card_data": b"init"}),
+    (devices.SpiceMsgcSmartcardData, words(5, 0, 3) + b"atr", {"type": 5, "card_data": b"atr"}),
+    (
+        smartcard.VSCMsgInit,
+        words(1, 0, 12) + b"VSCD\0\0\0\2\0\0\0\1",
+        {"magic": b"VSCD", "version": 2, "capabilities": [1]},
+    ),
+    (
+        smartcard.VSCMsgInitLittle,
+        words(1, 0, 16) + b"VSCD" + words(2, 1, 3),
+        {"magic": b"VSCD", "version": 2, "capabilities": [1, 3]},
+    ),
+    (smartcard.VSCMsgError, words(2, 0, 4) + b"\0\0\0\2", {"code": 2}),
+    (smartcard.VSCMsgErrorLittle, words(2, 0, 4, 3), {"code": 3}),
+    (smartcard.VSCMsgReaderAdd, words(3, 0xFFFFFFFF, 4) + b"card", {"reader_name": b"card"}),
+    (smartcard.VSCMsgReaderRemove, words(4, 1, 0), {"reader_id": 1}),
+    (smartcard.VSCMsgATR, words(5, 0, 2) + b"\x3b\0", {"atr": b"\x3b\0"}),
+    (smartcard.VSCMsgCardRemove, words(6, 0, 0), {"type": 6}),
+    (
+        smartcard.VSCMsgAPDU,
+        words(7, 0, 14) + b"\0\x20\0\1\x08123456\xff\xff\0",
+        {"ins": 0x20, "p2": 1, "lc": 8, "command_data": b"123456\xff\xff", "le": b"\0"},
+    ),
+    (
+        smartcard.VSCMsgAPDUAnswer,
+        words(7, 0, 5) + b"abc\x90\0",
+        {"answer_data": b"abc", "sw1": 0x90, "sw2": 0},
+    ),
+    (smartcard.VSCMsgFlush, words(8, 0, 0), {"type": 8}),
+    (smartcard.VSCMsgFlushComplete, words(9, 0, 0), {"type": 9}),
     (devices.SpiceMsgSpicevmcData, b"piece", {"carried": b"piece"}),
     (devices.SpiceMsgcSpicevmcData, b"piece", {"carried": b"piece"}),
     (

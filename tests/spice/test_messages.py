@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dissect.spice import agent, carried, constants, images, link, scapy_layers
+from dissect.spice import agent, carried, constants, images, link, scapy_layers, smartcard
 from dissect.spice.channels import audio, base, cursor, devices, display, inputs, main
 from dissect.spice.fields import SpicePacket
 from dissect.stream import Side
@@ -21,7 +21,20 @@ from tests.stream.talk import CLIENT, SERVER
 BASES = {ProtocolPacket, SpicePacket, link.SpiceLinkPacket, link.SpiceSaslPacket, base.SpiceMessage}
 CLASSES = {
     cls
-    for module in (link, images, agent, carried, base, main, inputs, display, cursor, audio, devices)
+    for module in (
+        link,
+        images,
+        agent,
+        carried,
+        smartcard,
+        base,
+        main,
+        inputs,
+        display,
+        cursor,
+        audio,
+        devices,
+    )
     for cls in packet_classes(vars(module)).values()
     if cls not in BASES
 } | set(base.BODIES.values())

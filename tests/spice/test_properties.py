@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.packet import Packet
 
-from dissect.spice import agent, constants, images, link
+from dissect.spice import agent, constants, images, link, smartcard
 from dissect.spice.channels import base, display
 from dissect.spice.session import SpiceSession
 from dissect.stream.layout import Layout, ProtocolPacket, Short, Values
@@ -100,6 +100,17 @@ def fit(packet: Packet) -> None:
             packet.size = 16 if packet.result == 4 else 13 if packet.result == 2 else 8
         packet.size = len(bytes(packet)) - agent.HEADER_SIZE
     match packet:
+        case smartcard.VSCMsgInit() | smartcard.VSCMsgInitLittle():
+            packet.length = 8 + 4 * len(packet.capabilities)
+        case smartcard.VSCMsgReaderAdd():
+            packet.length = len(packet.reader_name)
+        case smartcard.VSCMsgATR():
+            packet.length = len(packet.atr)
+        case smartcard.VSCMsgAPDU():
+            packet.lc, packet.le = len(packet.command_data), packet.le[:1]
+            packet.length = 4 + len(packet.le) + (1 + packet.lc if packet.lc else 0)
+        case smartcard.VSCMsgAPDUAnswer():
+            packet.length = len(packet.answer_data) + 2
         case images.SpiceBitmap():
             packet.y, packet.stride = 1, len(packet.pixels)
         case images.SpiceJpegAlphaData():

@@ -18,9 +18,8 @@ from dissect.stream.fields import (
     FieldLenField,
     LEIntEnumField,
     LEIntField,
-    StrLenField,
 )
-from dissect.stream.layout import RestField, TextField
+from dissect.stream.layout import RestField, SecretLenField, TextField
 
 
 def _smartcard() -> list[Any]:
@@ -28,19 +27,19 @@ def _smartcard() -> list[Any]:
         LEIntEnumField("type", 1, dict(constants.SMARTCARD_MESSAGES)),
         LEIntField("reader_id", 0),
         FieldLenField("length", None, length_of="card_data", fmt="<I"),
-        StrLenField("card_data", b"", length_from=lambda p: p.length),
+        SecretLenField("card_data", b"", length_from=lambda p: p.length),
     ]
 
 
 class SpiceMsgSmartcardData(SpiceMessage):
-    """Server: a message of the smartcard protocol (libcacard)."""
+    """Server: a message of the smartcard protocol: see `dissect.spice.smartcard`."""
 
     name = "SPICE_MSG_SMARTCARD_DATA"
     fields_desc = _smartcard()
 
 
 class SpiceMsgcSmartcardData(SpiceMessage):
-    """Client: a message of the smartcard protocol (libcacard)."""
+    """Client: a message of the smartcard protocol: see `dissect.spice.smartcard`."""
 
     name = "SPICE_MSGC_SMARTCARD_DATA"
     fields_desc = _smartcard()
