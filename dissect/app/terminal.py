@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import lru_cache
 
 from dissect.stream.text import plural as plural
 from dissect.stream.text import safe
@@ -73,8 +74,11 @@ def page(pager: Literal["", "waits", "shows"]) -> None:
 
 def width(text: str) -> int:
     """Columns that safe text takes on a terminal: wide East Asian characters two, combining ones none."""
-    if text.isascii():
-        return len(text)
+    return len(text) if text.isascii() else _width(text)
+
+
+@lru_cache(1024)
+def _width(text: str) -> int:
     from unicodedata import combining, east_asian_width
 
     return sum(
@@ -328,31 +332,50 @@ class Table:
         return "".join(line + "\n" for line in lines)
 
     def _lines(self, cells: Sequence[Cell], *, head: bool) -> Iterator[str]:
-        blocks = []
-        paint = _painted if self.coloured else _unpainted
-        for index, cell in enumerate(cells[: self._below]):
-            blocks.append(self._block(cell.text, self.columns[index].fit, self.widths[index]))
-        for number in range(max((len(block) for block in blocks), default=0)):
-            line, debt, end = "", 0, 0
-            for index, block in enumerate(blocks):
-                column, text = self.columns[index], block[number] if number < len(block) else ""
-                space = self.widths[index] - width(text)
-                style = "head" if head else cells[index].style or column.style
-                painted = paint(text, style)
-                # An overlong cell takes its columns from the spaces that follow it.
-                pad = max(0, space - debt)
-                debt = max(0, debt - max(0, space)) + max(0, -space)
-                line += " " * pad + painted if column.align == "right" else painted + " " * pad
-                end = len(line) - (pad if column.align == "left" else 0) if text else end
-                if index + 1 < len(blocks):
-                    line += " " * self.GAP
-            yield line[:end]
+        columns = self.columns[: self._below]
+        texts = [cell.text for cell in cells[: self._below]]
+        styles = [
+            "head" if head else cell.style or column.style
+            for cell, column in zip(cells, columns, strict=False)
+        ]
+        pads = [size - width(text) for size, text in zip(self.widths, texts, strict=False)]
+        if min(pads, default=0) >= 0:
+            yield self._line(texts, pads, styles)
+        else:
+            blocks = [
+                self._block(text, column.fit, size)
+                for text, column, size in zip(texts, columns, self.widths, strict=False)
+            ]
+            for number in range(max(map(len, blocks))):
+                texts = [block[number] if number < len(block) else "" for block in blocks]
+                yield self._line(texts, self._pads(texts), styles)
         for index, cell in enumerate(cells[self._below :], self._below):
             if cell.text and not head:
+                style = cell.style or self.columns[index].style
                 space = max(self.LEAST, self.limit - self.INDENT)
                 for text in self._block(cell.text, self.columns[index].fit, space):
-                    style = cell.style or self.columns[index].style
-                    yield " " * self.INDENT + paint(text, style)
+                    yield " " * self.INDENT + (_painted(text, style) if self.coloured else text)
+
+    def _pads(self, texts: Sequence[str]) -> list[int]:
+        """The spaces beside each text; an overlong one takes its columns from those that follow it."""
+        pads, debt = [], 0
+        for size, text in zip(self.widths, texts, strict=False):
+            space = size - width(text)
+            pads.append(max(0, space - debt))
+            debt = max(0, debt - max(0, space)) + max(0, -space)
+        return pads
+
+    def _line(self, texts: Sequence[str], pads: Sequence[int], styles: Sequence[str]) -> str:
+        """One line of cells, with so many spaces beside each, and none at its end."""
+        parts: list[str] = []
+        end, last = 0, ""
+        for text, pad, style, column in zip(texts, pads, styles, self.columns, strict=False):
+            painted = _painted(text, style) if self.coloured else text
+            right = column.align == "right"
+            parts.append(" " * pad + painted if right else painted + " " * pad)
+            if text:
+                end, last = len(parts), parts[-1] if right else painted
+        return (" " * self.GAP).join([*parts[: end - 1], last]) if end else ""
 
     def _block(self, text: str, fit: Fit, space: int) -> list[str]:
         if fit == "keep" or width(text) <= space:
@@ -360,10 +383,6 @@ class Table:
         if fit == "cut":
             return [_prefix(text, space - width(self._mark)) + self._mark]
         return wrap(text, space)
-
-
-def _unpainted(text: str, _style: str) -> str:
-    return text
 
 
 def _cell(cell: str | Cell) -> Cell:
@@ -374,14 +393,15 @@ def wrap(text: str, space: int) -> list[str]:
     """Break safe text into lines of at most `space` columns, at spaces where there are any."""
     lines: list[str] = []
     line = ""
+    wide = len if text.isascii() else width
     for word in text.split(" "):
         longer = f"{line} {word}" if line else word
-        if width(longer) <= space:
+        if wide(longer) <= space:
             line = longer
             continue
         if line:
             lines.append(line)
-        while width(word) > space:
+        while wide(word) > space:
             start = _prefix(word, space) or word[0]
             lines.append(start)
             word = word[len(start) :]

@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dissect.app import terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
@@ -207,6 +207,9 @@ KNOWN = 4096
 HELD = 1000
 """Rows of a file to which the table is fitted."""
 
+MOST_DIGITS: Final = 6
+"""Digits of a conversation's number that there is room for where rows follow those that were held back."""
+
 LIKELY: list[str | Cell] = [
     "999",
     "192.168.100.100:50000",
@@ -262,7 +265,7 @@ class _Rows:
             self._table.fit([LIKELY, row])
             self._release()
         elif len(self._held) >= HELD:
-            self._release()
+            self._release(more=True)
 
     def add_many(self, name: str, found: DissectedMany) -> None:
         """The rows of conversations that were found together."""
@@ -309,9 +312,11 @@ class _Rows:
                 for line in terminal.wrap(safe(group.title), terminal.terminal_width()):
                     print(line)
 
-    def _release(self) -> None:
+    def _release(self, *, more: bool = False) -> None:
+        """Print what was held back. more: other rows follow."""
         if not self._live:
-            self._table.fit([row for _, row, _, _ in self._held])
+            rows = [row for _, row, _, _ in self._held]
+            self._table.fit(rows + [_longest(row) for row in rows] if more else rows)
         self._fitted = True
         for held in self._held:
             self._print(*held)
@@ -333,6 +338,14 @@ class _Rows:
                 print(" " * Table.INDENT + terminal.paint(line, "dim"))
         if self._live:
             sys.stdout.flush()
+
+
+def _longest(row: list[str | Cell]) -> list[str | Cell]:
+    """A row as one that follows may be: numbers of conversations grow, and so do those of clients' ports."""
+    _, client, *rest = row
+    assert isinstance(client, Cell)
+    host, _, port = client.text.rpartition(":")
+    return ["9" * MOST_DIGITS, Cell(f"{host}:65535") if port.isdigit() else client, *rest]
 
 
 def _row(verdict: Verdict, names: Mapping[str, str], *, when: bool, unfinished: bool) -> list[str | Cell]:
