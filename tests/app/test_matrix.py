@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dissect.app.main import INCONCLUSIVE, INTERRUPTED, PASS, UNUSABLE, main
-from dissect.lab.matrix import Matrix
-from dissect.lab.models import SpiceServer, serving
+from dissect.lab.matrix import MODELS, Matrix
+from dissect.lab.models import SpiceServer, VncServer, serving
 from dissect.timing.results import FILE, read_rows
 from tests.timing.test_results import row
 
@@ -48,9 +49,14 @@ def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "deadline 500 ms, seed 0, warm servers; load average" in text
 
 
-def test_two_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_are_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("model-vnc-peek", "model-vnc-peek-old"):  # who speaks at once is not to come too late
+        model = MODELS[name]
+        assert isinstance(model, VncServer)
+        assert model.peek is not None
+        monkeypatch.setitem(MODELS, name, replace(model, peek=replace(model.peek, ns=500_000_000)))
     peers = "model-vnc-early,model-vnc-quiet,model-vnc-peek,model-vnc-peek-old"
-    words = ["matrix", "--peers", peers, "--clock", "user", "-n", "5", "--deadline", "1"]
+    words = ["matrix", "--peers", peers, "--clock", "user", "-n", "5", "--deadline", "5"]
     assert main([*words, "--compare", "model-vnc-quiet,model-vnc-early"]) == PASS
     out = capsys.readouterr().out
     assert "model-vnc-early against model-vnc-quiet, user clock:" in out

@@ -60,7 +60,7 @@ def test_a_pass(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_difference_for_a_person(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert replay(rfb, replace(SERVER, width=80), "--deadline", "2") == 1
+    assert replay(rfb, replace(SERVER, width=80), "--deadline", "20") == 1
     out, _ = capsys.readouterr()
     assert "diff" in out
     assert "ServerInit.framebuffer_width: expected 64, got 80" in out
@@ -135,7 +135,7 @@ def test_repeat(rfb: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_rules(rfb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rules = tmp_path / "rules.toml"
     rules.write_text("[ServerInit]\nframebuffer_width = { range = [60, 90] }\nname_string = 'exact'\n")
-    assert replay(rfb, replace(SERVER, width=80), "--rules", str(rules), "--deadline", "2") == 0
+    assert replay(rfb, replace(SERVER, width=80), "--rules", str(rules), "--deadline", "20") == 0
     assert replay(rfb, replace(SERVER, name="other"), "--rules", str(rules)) == 1
     assert "name_string: expected model, got other" in capsys.readouterr().out
     rules.write_text("[ServerInit]\nname_string = 'sometimes'\n")
