@@ -146,7 +146,7 @@ def test_a_server_that_is_only_different_in_what_may_differ_passes(rfb: Plan, se
 def test_the_early_prefix_finds_the_server_that_it_breaks(rfb: Plan) -> None:
     """libvncserver up to 0.9.11 looks at four bytes before it greets, and knows no RFB there.
 
-    Its 100 ms are over when a prefix comes after 1.5 s. Where one comes at once it has 3 s, or it might be late.
+    Its 100 ms are over when a prefix comes after 1.5 s. Where one comes at once it has 3 s, not to be late.
     """
     old = replace(SERVER, peek=Peek(known=(b"GET ",)))
     patient = replace(SERVER, peek=Peek(known=(b"GET ",), ns=3_000_000_000))
