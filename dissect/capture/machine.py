@@ -58,6 +58,9 @@ RUNTIME: Final = frozenset({"memcpy", "memmove", "memset"})
 """What an object file that is kept may need of the process that loads it."""
 
 _NOTHING: Final = np.zeros(0, np.int64)
+_ABSENT: Final = [_NOTHING.ctypes.data, 0] * len(ARRAYS)
+_PLACE: Final = {name: 2 * index for index, name in enumerate(ARRAYS)}
+"""Where the address and length of each array stand among the arguments."""
 
 
 def _enter(
@@ -115,10 +118,10 @@ class Functions:
         self._at = CFUNCTYPE(c_int64, *[c_int64] * 3, *[c_void_p, c_int64] * len(ARRAYS))(address)
 
     def _call(self, what: int, one: int = 0, two: int = 0, **arrays: Numbers) -> int:
-        places: list[int] = []
-        for name in ARRAYS:
-            array = arrays.get(name, _NOTHING)
-            places += array.ctypes.data, len(array)
+        places = _ABSENT.copy()
+        for name, array in arrays.items():
+            at = _PLACE[name]
+            places[at], places[at + 1] = array.ctypes.data, len(array)
         found: int = self._at(what, one, two, *places)
         return found
 

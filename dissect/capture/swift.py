@@ -57,7 +57,9 @@ LEAST: Final = 512
 MOST: Final = 16384
 """Records taken at once, at least and at most: a conversation cannot fall asleep in the midst of them."""
 
-TODO: Final = 4096
+TODO: Final = 512
+"""What is left to do ends them earlier: packets that come one by one, and conversations that end."""
+
 SLOTS: Final = 4096
 """Conversations that there is room for at first."""
 
