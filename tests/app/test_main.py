@@ -112,11 +112,12 @@ def test_help_lists_the_commands_and_exit_codes() -> None:
         assert re.search(rf"^    {name}\s", answer.stdout, re.M)
 
 
-def test_every_command_explains_itself() -> None:
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for name in app.COMMANDS:
-        answer = firstbyte(name, "--help")
-        assert (answer.returncode, answer.stderr) == (0, "")
-        assert f"usage: firstbyte {name}" in answer.stdout
+        assert app.main([name, "--help"]) == app.PASS
+        out, err = capsys.readouterr()
+        assert err == ""
+        assert f"usage: firstbyte {name}" in out
 
 
 def into(stdout: int) -> tuple[int, bytes]:
@@ -186,3 +187,23 @@ def test_what_several_tasks_fell_over_together_ends_like_the_one_it_is(
 
     monkeypatch.setattr(app, "_abandon_stdout", lambda: None)
     assert command(run)("x.pcap") == code
+
+
+@pytest.mark.parametrize("command", ["show", "replay", "probe", "matrix"])
+def test_the_prose_of_help_fits_and_its_examples_stay(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def text(columns: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        (commands,) = (
+            action.choices
+            for action in app.build_parser({command})._actions
+            if isinstance(action.choices, dict)
+        )
+        return str(commands[command].format_help())
+
+    narrow, wide = text(60), text(200)
+    begin = f"  firstbyte {command} "
+    examples = [line for line in wide.splitlines() if line.startswith(begin)]
+    assert examples
+    assert [line for line in narrow.splitlines() if line.startswith(begin)] == examples
+    assert all(len(line) <= 60 for line in narrow.splitlines() if line[:1].strip())
+    assert narrow.partition("examples:")[2].split() == wide.partition("examples:")[2].split()
