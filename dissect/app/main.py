@@ -188,7 +188,7 @@ def build_parser(
         prog="firstbyte",
         description="What happens when a VNC program meets a SPICE program: dissected, replayed, timed.",
         epilog=_EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and leave")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
@@ -198,7 +198,7 @@ def build_parser(
             name,
             help=line,
             description=line[0].upper() + line[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
         )
         if name in chosen:
             import_module(f"dissect.app.commands.{name}").add_arguments(command)
@@ -213,6 +213,22 @@ def build_parser(
                 help="auto: on a terminal, unless NO_COLOR is set (default)",
             )
     return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves lines as they are; only paragraphs that are wider than the terminal are filled anew."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from itertools import groupby
+        from textwrap import fill
+
+        parts: list[str] = []
+        for prose, lines in groupby(text.splitlines(), lambda line: line[:1].strip() != ""):
+            found = list(lines)
+            if prose and max(map(len, found)) > width:
+                found = [fill(" ".join(found), width, break_long_words=False, break_on_hyphens=False)]
+            parts += found
+        return "\n".join(parts) + "\n"
 
 
 class _Version(argparse.Action):

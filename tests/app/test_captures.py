@@ -93,7 +93,7 @@ def test_selections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(rows(capsys, path, "--port", "5900", "--verdict", "wrong-protocol")) == 2
     assert len(rows(capsys, path, "--host", "127.0.0.1")) == 3
     assert app.main(["verdict", "--json", path, "--host", "10.9.9.9"]) == app.PASS
-    assert capsys.readouterr() == ("", "firstbyte: none of 3 conversations is asked for\n")
+    assert capsys.readouterr() == ("", "firstbyte: 3 conversations found, none of what is asked for\n")
     assert app.main(["verdict", path, "--port", "http"]) == app.UNUSABLE
     assert "'http' is no port number" in capsys.readouterr().err
 

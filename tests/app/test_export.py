@@ -147,7 +147,7 @@ def test_chosen_conversations(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     more, _ = export(capsys, source, "--port", "40001", "--messages", "-o", target)
     assert more["comments"] == found["comments"] + 2
     _, err = export(capsys, source, "--conversation", "7", "-o", target, code=app.UNUSABLE)
-    assert err == f"firstbyte: {source}: none of its 3 conversations is asked for\n"
+    assert err == f"firstbyte: {source}: 3 conversations found, none of what is asked for\n"
 
 
 def test_secrets_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -90,7 +90,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     out.add_argument("--markdown", type=Path, metavar="FILE",
                      help="write a summary for a pull request, in place of an older one")  # fmt: skip
     out.add_argument("--json", action="store_true", help="NDJSON on standard output, and nothing else there")
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EPILOG
 
 

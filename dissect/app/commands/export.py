@@ -129,7 +129,9 @@ def _find(source: BinaryIO, args: Namespace) -> _Found:
     if not found.chosen:
         missing = "no TCP conversation in this capture" + (f" ({unused})" if unused else "")
         if found.conversations:
-            missing = f"none of its {terminal.plural(found.conversations, 'conversation')} is asked for"
+            missing = (
+                f"{terminal.plural(found.conversations, 'conversation')} found, none of what is asked for"
+            )
         raise terminal.Unusable(missing, source=args.capture)
     return found
 

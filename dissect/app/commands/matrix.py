@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,7 +104,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--against an object a pair, a line over round trips, a change",
     )
     parser.add_argument("--summary", action="store_true", help="with --json: what the trials come to")
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EPILOG
 
 

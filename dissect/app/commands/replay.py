@@ -7,7 +7,7 @@ import asyncio
 import json
 import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -137,7 +137,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "recorded client did, and may break what it meets",
     )
     add_packet_arguments(parser)
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = f"{EPILOG}\n{PACKETS_EPILOG}"
 
 

@@ -8,7 +8,7 @@ import json
 import signal
 import socket
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -70,7 +70,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "was, and gets what the recording holds",
     )
     parser.usage = "firstbyte serve CAPTURE --listen HOST:PORT [options] [-- CLIENT ARGS...]"
-    parser.formatter_class = RawDescriptionHelpFormatter
     parser.epilog = EPILOG
 
 

@@ -154,7 +154,9 @@ def _print(captures: Captures, wanted: Wanted, chosen: extract.Chosen | None, ar
     table.end()
     sys.stdout.flush()
     if captures.found and not shown:
-        terminal.complain(f"none of {terminal.plural(captures.found, 'conversation')} is asked for")
+        terminal.complain(
+            f"{terminal.plural(captures.found, 'conversation')} found, none of what is asked for"
+        )
     if captures.interrupted:
         left = f"; {terminal.plural(partial, 'conversation')} had not ended by then" if partial else ""
         terminal.complain(f"interrupted: this is what was found so far{left}")
