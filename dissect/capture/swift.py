@@ -3,12 +3,12 @@
 
 For who wants verdicts alone (`Conversation.aside`) of files that lie on a disk as they are. A conversation
 that opens, speaks something foreign on both sides, and closes without anything odd, or is cut off by a RST at
-any time, never becomes an object before its end: it is told in one event, `Summed`. All that is odd in any
-way wakes it: its first packets are read again from the file, what passed is told as `Passed`, and from there
-on it goes the ordinary way (`bulk` and `conversations`), packet by packet. So the answers are those of the
-ordinary way; the tests hold that.
+any time, never becomes an object before its end: it is told in one event, `Summed`, or together with those
+that close one after the other, `SummedMany`. All that is odd in any way wakes it: its first packets are read
+again from the file, what passed is told as `Passed`, and from there on it goes the ordinary way (`bulk` and
+`conversations`), packet by packet. So the answers are those of the ordinary way; the tests hold that.
 
-Memory: 800 bytes for each conversation that lives or ended in the last minute of capture time, in arrays that
+Memory: 864 bytes for each conversation that lives or ended in the last minute of capture time, in arrays that
 grow in steps, and what `conversations` keeps for those that are awake.
 """
 
@@ -64,7 +64,7 @@ SLOTS: Final = 4096
 """Conversations that there is room for at first."""
 
 SLOTS_MOST: Final = 1 << 20
-"""Conversations that there is ever room for (800 MB); with one more, those silent longest are given up."""
+"""Conversations that there is ever room for (900 MB); with one more, those silent longest are given up."""
 
 TEXTS: Final = 1 << 14
 """Addresses whose texts are remembered."""
