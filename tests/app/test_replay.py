@@ -20,6 +20,7 @@ from dissect.app.main import main
 from dissect.lab.models import Change, Model, Parting, serving
 from tests.app.captures import CURE, FAST, HANG, write
 from tests.dissection.conversations import CLIENT_HELLO, MS, C, S
+from tests.lab.refusing import refusing
 from tests.replay.play import CLIENT, SERVER, SPICE, SPICY, record
 
 KEYS = {"outcome", "sent_bytes", "received_bytes", "compared_messages", "differences"}
@@ -153,10 +154,9 @@ def test_record(rfb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_nobody_listens(rfb: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     out = tmp_path / "out.pcapng"
-    assert main(["replay", str(rfb), "--to", f"127.0.0.1:{port}", "--json", "--record", str(out)]) == 1
+    with refusing() as port:
+        assert main(["replay", str(rfb), "--to", f"127.0.0.1:{port}", "--json", "--record", str(out)]) == 1
     [found] = objects(capsys.readouterr().out)
     assert (found["outcome"], found["reason"]) == ("refused", "connection refused")
     assert main(["verdict", str(out), "--json"]) == 0  # the SYN and the RST that answered it

@@ -42,9 +42,9 @@ from dissect.lab.models import (
     through,
 )
 from dissect.lab.models.driver import Recording, _Link
-from dissect.lab.ports import free_port
 from dissect.stream import Side
 from tests.lab.conftest import require_wire
+from tests.lab.refusing import refusing
 
 VNC = VncServer(width=8, height=6)
 OLD, NEW = SpiceServer(judges_after=16), SpiceServer()
@@ -163,7 +163,8 @@ def test_an_end_in_mid_message() -> None:
 
 
 def test_nobody_listens() -> None:
-    result = meet(QUIET, "127.0.0.1", free_port(), 10)
+    with refusing() as port:
+        result = meet(QUIET, "127.0.0.1", port, 60)
     assert result.client.ending is not None
     assert result.client.ending.how is How.REFUSED
     assert result.client.said == ["connection refused"]

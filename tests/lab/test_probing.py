@@ -21,6 +21,7 @@ from dissect.lab.probing.judging import Baseline, Event, Transcript, judge
 from dissect.lab.probing.prober import Plan, Prober, Result, Unreachable
 from dissect.lab.probing.stimuli import Stimulus
 from dissect.stream.recognition import Yes
+from tests.lab.refusing import refusing
 
 MS = 1_000_000
 GREETING = b"RFB 003.008\n"
@@ -250,9 +251,7 @@ def test_versions_are_swept() -> None:
 
 
 def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with pytest.raises(Unreachable, match="refused"):
+    with refusing() as port, pytest.raises(Unreachable, match="refused"):
         run(port)
 
 

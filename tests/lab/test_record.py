@@ -32,6 +32,7 @@ from dissect.lab.relay import RelayRecorder
 from dissect.lab.wire import WireRecorder, parse_tcp
 from dissect.stream import Side
 from tests.lab.conftest import require_wire
+from tests.lab.refusing import refusing
 
 RESET = struct.pack("ii", 1, 0)
 BOTH = [By.WIRE, By.RELAY]
@@ -334,9 +335,10 @@ def test_waiting_tells_why_to_stop(by: By, tmp_path: Path) -> None:
 
 
 def test_a_relay_to_nobody_resets(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        to = gone.getsockname()
-    with RelayRecorder(to, tmp_path / "refused.pcapng") as recorder:
+    with (
+        refusing() as port,
+        RelayRecorder(("127.0.0.1", port), tmp_path / "refused.pcapng") as recorder,
+    ):
         with pytest.raises(ConnectionResetError):  # at once, or in connect itself
             socket.create_connection((recorder.host, recorder.port), 10).recv(1)
         until(ended(recorder))

@@ -30,6 +30,7 @@ from dissect.replay.player import Options, Player
 from dissect.replay.serve import Served, Server
 from dissect.replay.transports import Sockets, Target, resolve
 from dissect.stream import Side
+from tests.lab.refusing import refusing
 from tests.replay.play import CLIENT, SERVER, SPICE, SPICY, record, told
 
 DEADLINE_S = 0.5
@@ -156,21 +157,24 @@ async def replay(plan: Plan, carrier: str, handler: Handler | None, deadline_s: 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
-                await (handler or says_nothing)(reader, writer)
+                assert handler is not None
+                await handler(reader, writer)
         finally:
             writer.transport.abort()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    if handler is None:
-        server.close()
-        await server.wait_closed()
-    target = await resolve(Target.parse(f"127.0.0.1:{port}"))
-    try:
+    async def play(port: int) -> Result:
+        target = await resolve(Target.parse(f"127.0.0.1:{port}"))
         if carrier == "sockets":
             return await Sockets(target).play(Player(plan), deadline_s)
         with Packets(target) as packets:
             return await packets.play(Player(plan), deadline_s)
+
+    if handler is None:
+        with refusing() as port:
+            return await play(port)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        return await play(server.sockets[0].getsockname()[1])
     finally:
         server.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}

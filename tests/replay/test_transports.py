@@ -46,6 +46,7 @@ from dissect.replay.transports import (
     raise_file_limit,
     resolve,
 )
+from tests.lab.refusing import refusing
 from tests.replay.play import CLIENT, SERVER, SPICE, SPICY, play_at, record, told
 
 
@@ -117,16 +118,12 @@ def play_to(
     return result
 
 
-def closed_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
-
-
 # --- Each thing that goes wrong -------------------------------------------------------------------------
 
 
 def test_refused(plan: Plan) -> None:
-    result = play_to(plan, closed_port(), 20)
+    with refusing() as port:
+        result = play_to(plan, f"127.0.0.1:{port}", 20)
     assert (result.outcome, result.reason, result.sent_bytes) == (Outcome.REFUSED, "connection refused", 0)
 
 
@@ -383,10 +380,12 @@ def test_interrupted_while_it_connects(plan: Plan) -> None:
 def test_a_session_whose_main_channel_is_refused(tmp_path: Path) -> None:
     plans = record(tmp_path / "a.pcapng", SPICY, SPICE)
 
-    async def go() -> list[Result]:
-        return await play_session(plans, Sockets(await resolve(Target.parse(closed_port()))), Options(), 2)
+    async def go(port: int) -> list[Result]:
+        target = await resolve(Target.parse(f"127.0.0.1:{port}"))
+        return await play_session(plans, Sockets(target), Options(), 20)
 
-    results = asyncio.run(go())
+    with refusing() as port:
+        results = asyncio.run(go(port))
     assert [result.outcome for result in results] == [
         Outcome.REFUSED,
         Outcome.INCONCLUSIVE,
