@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
     from typing import Literal, TextIO
 
-    Fit = Literal["keep", "wrap", "cut"]
+    Fit = Literal["keep", "wrap", "cut", "leave"]
 
 DEFAULT_WIDTH = 100
 """Columns, where neither the terminal nor COLUMNS says."""
@@ -227,7 +227,7 @@ class Column:
 
     `align`: "left" or "right". `fit`: what happens where the table is wider than the terminal. "keep"
     never gives way; "wrap" goes on below, indented under its own beginning; "cut" ends in "…", for
-    text of which the beginning is enough.
+    text of which the beginning is enough; "leave" is left out, where the sentence below each row says it too.
     """
 
     def __init__(
@@ -260,6 +260,8 @@ class Table:
         self.limit = terminal_width() if limit is None else limit
         self.widths = [width(column.title) for column in self.columns]
         self._below = len(self.columns)  # columns from here on stand on lines of their own
+        self._beside = self._below  # columns from here on are left out, up to those
+        self._known = limit is not None or "COLUMNS" in os.environ or self.stream.isatty()
         self._mark = "…" if _can_show("…", self.stream) else "..."
 
     def fit(self, rows: Iterable[Sequence[str | Cell]]) -> None:
@@ -269,13 +271,15 @@ class Table:
             for index, cell in enumerate(row):
                 natural[index] = max(natural[index], width(_cell(cell).text))
         self.widths, self._below = natural, len(self.columns)
+        self._beside = self._below
         excess = sum(natural) + self.GAP * (len(natural) - 1) - self.limit
         # The widest column that may give way does, column by column, until all fits.
         while excess > 0:
             yielding = [
                 (natural[index], index)
                 for index, column in enumerate(self.columns)
-                if column.fit != "keep" and natural[index] > max(self.LEAST, width(column.title))
+                if column.fit not in ("keep", "leave")
+                and natural[index] > max(self.LEAST, width(column.title))
             ]
             if not yielding:
                 break
@@ -285,10 +289,21 @@ class Table:
         if excess > 0 and self.columns[-1].fit != "keep" and len(self.columns) > 1:
             # Not even so: the last column, the sentence, goes on lines of its own below each row.
             self._below -= 1
+            self._beside = self._below
+            while self._known and self.columns[self._beside - 1].fit == "leave" and not self._fits():
+                self._beside -= 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether no column is left out."""
+        return self._beside == self._below
+
+    def _fits(self) -> bool:
+        return sum(self.widths[: self._beside]) + self.GAP * (self._beside - 1) <= self.limit
 
     def head(self) -> list[str]:
         """Return the line of titles."""
-        cells = [Cell(column.title, "head") for column in self.columns[: self._below]]
+        cells = [Cell(column.title, "head") for column in self.columns[: self._beside]]
         return list(self._lines(cells, head=True))
 
     def row(self, cells: Sequence[str | Cell]) -> list[str]:
@@ -332,8 +347,8 @@ class Table:
         return "".join(line + "\n" for line in lines)
 
     def _lines(self, cells: Sequence[Cell], *, head: bool) -> Iterator[str]:
-        columns = self.columns[: self._below]
-        texts = [cell.text for cell in cells[: self._below]]
+        columns = self.columns[: self._beside]
+        texts = [cell.text for cell in cells[: self._beside]]
         styles = [
             "head" if head else cell.style or column.style
             for cell, column in zip(cells, columns, strict=False)
@@ -378,7 +393,7 @@ class Table:
         return (" " * self.GAP).join([*parts[: end - 1], last]) if end else ""
 
     def _block(self, text: str, fit: Fit, space: int) -> list[str]:
-        if fit == "keep" or width(text) <= space:
+        if fit in ("keep", "leave") or width(text) <= space:
             return [text]
         if fit == "cut":
             return [_prefix(text, space - width(self._mark)) + self._mark]

@@ -24,8 +24,8 @@ def columns() -> list[Column]:
         Column("server"),
         Column("spoke"),
         Column("verdict"),
-        Column("server noticed", align="right"),
-        Column("client noticed", align="right"),
+        Column("server noticed", align="right", fit="leave"),
+        Column("client noticed", align="right", fit="leave"),
     ]
 
 

@@ -246,3 +246,22 @@ def test_progress_leaves_no_trace_and_is_safe(monkeypatch: pytest.MonkeyPatch) -
         progress.update("\x1b[2J of many captures")
         progress.update("too soon to be written")
     assert screen.getvalue() == "\r\x1b[K\\x1b[2J o\r\x1b[K"
+
+
+@pytest.mark.parametrize(("limit", "found"), [(50, 4), (35, 3), (25, 2), (9, 1)])
+def test_columns_that_the_sentence_repeats_are_left_out_where_there_is_no_room(
+    limit: int, found: int
+) -> None:
+    columns = [
+        Column("name"),
+        *(Column(f"time {n}", fit="leave") for n in range(3)),
+        Column("why", fit="wrap"),
+    ]
+    table = Table(columns, limit=limit, stream=io.StringIO())
+    row = ["a name", "10.25 ms", "20.25 ms", "30.25 ms", "words " * 20]
+    table.fit([row])
+    assert table.complete is (found == 4)
+    assert table.head()[0].split("  ")[0].startswith("name")
+    assert table.head()[0].count("time") == table.row(row)[0].count("ms") == found - 1
+    assert " ".join(" ".join(table.row(row)[1:]).split()) == ("words " * 20).strip()
+    assert found == 1 or all(len(line) <= limit for line in (*table.head(), *table.row(row)))

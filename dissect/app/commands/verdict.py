@@ -265,6 +265,8 @@ class _Rows:
         self._held.append((name, row, comments, general))
         if self._live:
             self._table.fit([LIKELY, row])
+            if not self._table.complete:
+                self._table.fit([row])
             self._release()
         elif len(self._held) >= HELD:
             self._release(more=True)
