@@ -21,10 +21,11 @@ from dissect.stream.text import safe
 if TYPE_CHECKING:
     from dissect.rfb.encodings import Rectangle
     from dissect.rfb.pixels.screen import Renderer
+    from dissect.spice.pixels.cursors import Renderer as CursorRenderer
     from dissect.spice.pixels.screen import Renderer as SpiceRenderer
 
-DISPLAY = 2
-"""The SPICE channel of the screen."""
+DISPLAY, CURSOR = 2, 4
+"""The SPICE channels of the screen and of the cursor."""
 
 TOLD = 20
 """How many problems of a conversation are told to a person; the rest are counted."""
@@ -168,7 +169,7 @@ class Film:
     def __init__(self, conversation: Conversation, args: Namespace) -> None:
         self.conversation = conversation
         self.dissector = Dissector(conversation)
-        self._renderer: Renderer | SpiceRenderer | None = None
+        self._renderer: Renderer | SpiceRenderer | CursorRenderer | None = None
         self.written = 0
         """How many pictures of the screen there are."""
         self._args = args
@@ -179,36 +180,44 @@ class Film:
         self._videos = Videos(args.output / f"conversation-{conversation.index}-video")
 
     @property
-    def renderer(self) -> Renderer | SpiceRenderer:
-        """What draws; which one is known when the first record is there."""
+    def renderer(self) -> Renderer | SpiceRenderer | CursorRenderer:
+        """What draws; which one is known when the first record is there that is shown."""
         if self._renderer is None:
-            if self.dissector.spice is not None:
-                from dissect.spice.pixels.screen import Renderer as SpiceRenderer
-
-                self._renderer = SpiceRenderer()
-            else:
+            if self.dissector.spice is None:
                 from dissect.rfb.pixels.screen import Renderer
 
                 self._renderer = Renderer()
                 self._renderer.video = self._videos.take
+            elif self._is_cursor:
+                from dissect.spice.pixels.cursors import Renderer as CursorRenderer
+
+                self._renderer = CursorRenderer()
+            else:
+                from dissect.spice.pixels.screen import Renderer as SpiceRenderer
+
+                self._renderer = SpiceRenderer()
         return self._renderer
 
     @property
+    def _is_cursor(self) -> bool:
+        return self.dissector.spice is not None and self.dissector.spice.channel_type == CURSOR
+
+    @property
     def shows(self) -> bool:
-        """Whether its records are of a screen: the other channels of SPICE are not."""
+        """Whether its records are of a screen or a cursor: the other channels of SPICE are not."""
         spice = self.dissector.spice
-        return spice is None or spice.channel_type in (None, DISPLAY)
+        return spice is None or spice.channel_type in (DISPLAY, CURSOR)
 
     def take(self, record: Any) -> None:
         """Draw one record, and write what is due."""
+        if not self.shows:
+            return
         if self._next_ns is not None and record.time_ns >= self._next_ns:
             every = self._args.every
             passed = (record.time_ns - self.conversation.start_ns) // every * every
             if self.renderer.updates > self._drawn:
                 self._write(f"-{passed / 1e9:012.3f}s", self._last_ns)
             self._next_ns = self.conversation.start_ns + passed + every
-        if not self.shows:
-            return
         before = self.renderer.updates
         for problem in self.renderer.take(record):
             self._tell(problem)
@@ -251,6 +260,7 @@ class Film:
         self._drawn = self.renderer.updates
         if self.renderer.screen is not None:
             self.written += 1
+            what = f"-cursor{what}" if self._is_cursor else what
             self._put(what, self.renderer.png(), self.renderer.screen.shape, time_ns)
 
     def _put(self, what: str, png: bytes, shape: tuple[int, ...], time_ns: int) -> None:

@@ -86,7 +86,7 @@ def ours(said: Sequence[Say], form: int = XRGB) -> tuple[Plane, list[str]]:
 def theirs(said: Sequence[Say], folder: Path, form: int = XRGB) -> Plane:
     """What spice-gtk makes of the messages."""
     out = folder / "shot.ppm"
-    with _Easel(scene(said, form)) as easel:
+    with Easel(scene(said, form)) as easel:
         command = ["spicy-screenshot", "-h", "127.0.0.1", "-p", str(easel.port), "-o", str(out)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert out.exists(), done.stderr
@@ -95,11 +95,11 @@ def theirs(said: Sequence[Say], folder: Path, form: int = XRGB) -> Plane:
     return np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3)
 
 
-class _Easel:
-    """The server. One client, its main channel and one display channel."""
+class Easel:
+    """The server. One client, its main channel, and one display channel, or another that begins by itself."""
 
-    def __init__(self, said: Sequence[Say]) -> None:
-        self.said = said
+    def __init__(self, said: Sequence[Say], channel: int = 2) -> None:
+        self.said, self.channel = said, channel
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE_S)
         self.port = self._listener.getsockname()[1]
@@ -108,7 +108,7 @@ class _Easel:
         key = rsa.generate_private_key(65537, 1024).public_key()
         self._key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-    def __enter__(self) -> _Easel:
+    def __enter__(self) -> Easel:
         self._threads[0].start()
         return self
 
@@ -151,11 +151,16 @@ class _Easel:
                 one.sendall(session.send(link.SpiceLinkResult(result=0), 0))
                 if session.channel_type == 1:
                     one.sendall(session.send(main.SpiceMsgMainInit(session_id=SESSION), 0))
+                elif self.channel != 2:
+                    self._say(one, session)
             case "SPICE_MSGC_MAIN_ATTACH_CHANNELS":
-                channels = [main.ChannelId(type=2, id=0)]
+                channels = [main.ChannelId(type=self.channel, id=0)]
                 one.sendall(session.send(main.SpiceMsgMainChannelsList(channels=channels), 0))
             case "SPICE_MSGC_DISPLAY_INIT":
-                assert session.mini_header
-                one.sendall(b"".join(data(number, body) for number, body in self.said))
+                self._say(one, session)
             case "SPICE_MSG_PING":
                 one.sendall(session.send(base.SpiceMsgcPong(id=message["id"]), 0))
+
+    def _say(self, one: socket.socket, session: SpiceSession) -> None:
+        assert session.mini_header
+        one.sendall(b"".join(data(number, body) for number, body in self.said))
