@@ -400,10 +400,11 @@ def _print_lines(rows: Sequence[Row], lines: Sequence[Distances]) -> None:
     for added, measured in handshakes(rows).items():
         places = (0, len(measured) // 2, len(measured) * 95 // 100, len(measured) - 1)
         least, middle, most, worst = (duration(measured[place]) for place in places)
-        print(
+        text = (
             f"added {added / 1e6:g} ms: handshakes took {least} at the least, {middle} at the median, "
             f"{most} at 95 %, {worst} at the most (n = {len(measured)})"
         )
+        print("\n".join(terminal.wrap(text, terminal.terminal_width())))
 
 
 def _print_circumstances(rows: Sequence[Row], clock: Clock) -> None:
@@ -411,10 +412,11 @@ def _print_circumstances(rows: Sequence[Row], clock: Clock) -> None:
     seeds = ", ".join(str(seed) for seed in sorted({row.seed for row in rows}))
     warm = "warm" if all(row.warm for row in rows) else "cold"
     loads = sorted(row.load1 for row in rows)
-    print(
+    text = (
         f"medians [95 % band], shares [95 %, Wilson], {clock} clock; n as shown, deadline {deadlines}, "
         f"seed {seeds}, {warm} servers; load average {loads[0]:g} to {loads[-1]:g}"
     )
+    print("\n".join(terminal.wrap(text, terminal.terminal_width())))
     for reason, count in _lost(rows).items():
         print(terminal.paint("lost:", "bad"), f"{terminal.plural(count, 'trial')}: {safe(reason)}")
 

@@ -51,6 +51,7 @@ def run(args: Namespace) -> int:
     except LabError as error:
         raise terminal.Unusable(str(error)) from None
     if not args.json:
-        columns = [Column(title) for title in ("peer", "role", "protocol", "version here", "package")]
+        columns = [Column(title) for title in ("peer", "role", "protocol", "version here")]
+        columns.append(Column("package", fit="wrap"))
         print(Table([*columns, Column("notes", fit="wrap", style="dim")]).render(rows), end="")
     return 0
