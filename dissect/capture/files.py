@@ -48,7 +48,7 @@ class Capture(Journal):
         self.compression: str | None = None
         self._stream = stream
         self._owned = owned
-        self._source = Source(stream)
+        self._source = Source(stream, stream.fileno() if owned and _on_disk(stream) else None)
         self._ahead: Ahead | None = None
         self._format = self._begin()
         self.format = "pcap" if isinstance(self._format, pcap.Pcap) else "pcapng"
@@ -171,9 +171,7 @@ class Capture(Journal):
     @property
     def readable_again(self) -> bool:
         """Whether what was read can be read again: a file of its own on a disk, and not compressed."""
-        if not self._owned or self.compression is not None or not isinstance(self._stream, io.FileIO):
-            return False
-        return stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode)
+        return self._owned and self.compression is None and _on_disk(self._stream)
 
     def layout(self) -> Layout | None:
         """How the next records are to be read; None where the iterator must read the next one."""
@@ -220,7 +218,7 @@ class Capture(Journal):
             return False
         source.buffer, source.position = found
         source.base = offset - source.position
-        source.consumed = self._stream.seek(source.base + len(source.buffer))  # where others read on
+        source.consumed = source.base + len(source.buffer)  # where others read on
         return True
 
     def changed(self) -> None:
@@ -235,6 +233,11 @@ class Capture(Journal):
         """One of the records taken, as a frame: of interface `which` of the section, `at` in the buffer."""
         interface = self._format.number_of(which)
         return Frame(number, self._source.base + at, time_ns, linktype, data, length, interface)
+
+
+def _on_disk(stream: BinaryIO) -> bool:
+    """Whether a stream is a file on a disk, without a buffer of its own."""
+    return isinstance(stream, io.FileIO) and stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
 
 
 def open_capture(source: str | os.PathLike[str] | BinaryIO, name: str | None = None) -> Capture:

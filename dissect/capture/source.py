@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The bytes of a file or pipe in chunks, without seeking, and where in the file they lie."""
+"""The bytes of a file or pipe in chunks, from front to back, and where in the file they lie."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import BinaryIO, Final
 
 from dissect.capture.packed import Unpacked
@@ -22,7 +24,7 @@ class Stopped(BaseException):
 
 
 class Source:
-    """Bytes from a stream, in chunks, without seeking; knows the file offset of what it holds.
+    """Bytes from a stream, in chunks; knows the file offset of what it holds.
 
     buffer, position: what is here, and how far it is used; base: the file offset of `buffer[0]`. chunk: bytes
     that are asked for at once. consumed: bytes of the stream read so far. error: why it cannot be read on, in
@@ -30,6 +32,7 @@ class Source:
     """
 
     __slots__ = (
+        "_again",
         "_read",
         "_stream_read",
         "base",
@@ -42,11 +45,17 @@ class Source:
         "waiting",
     )
 
-    def __init__(self, stream: BinaryIO) -> None:
-        """stream: never seeked, not closed."""
+    def __init__(self, stream: BinaryIO, file: int | None = None) -> None:
+        """stream: never seeked, not closed. file: the descriptor of one that is a file on a disk, and is
+        read from its beginning: a record that crosses two chunks is then read again with the second, which
+        costs less than to put the two together.
+        """
+        self._again = file is not None
         # A buffered pipe's read(n) waits for all n bytes; read1(n) hands on what has arrived.
         read = getattr(stream, "read1", None) or stream.read
-        self._stream_read: Callable[[int], bytes | None] = read
+        self._stream_read: Callable[[int], bytes | None] = (
+            read if file is None else partial(self._from_disk, file)
+        )
         self._read: Callable[[int], bytes | None] = self.taken
         self.consumed = 0
         self.stopped = False
@@ -69,11 +78,15 @@ class Source:
         self.consumed += len(chunk or b"")
         return chunk
 
+    def _from_disk(self, file: int, size: int) -> bytes:
+        return os.pread(file, size, self.consumed)
+
     def unpack(self, kind: str) -> None:
         """What has been read is the beginning of compressed data: go on with what is in them."""
         unpacked = Unpacked(kind, self.taken, self.buffer)
         self.buffer = b""
         self._read = unpacked.read1
+        self._again = False
 
     def stop(self) -> None:
         """End here as if the stream did; may be called by a signal handler while it is being read."""
@@ -105,9 +118,12 @@ class Source:
         missing = size - self.left
         if missing <= 0:
             return True
-        parts = [self.buffer[self.position :]] if self.left else []
+        kept = self.buffer[self.position :]
+        parts = [kept] if kept else []
         self.base += self.position
         self.position = 0
+        if kept and self._again:
+            parts, missing, self.consumed = [], size, self.base
         while missing > 0 and not self.stopped:
             try:
                 chunk = self._read(max(self.chunk, min(missing, MOST)))
@@ -123,6 +139,8 @@ class Source:
                 break
             parts.append(chunk)
             missing -= len(chunk)
+        if kept and not parts:  # stopped, or it is not in the file any more
+            parts, missing, self.consumed = [kept], size - len(kept), self.base + len(kept)
         self.buffer = b"".join(parts)
         return missing <= 0
 
