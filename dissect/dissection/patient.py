@@ -2,7 +2,7 @@
 """A session that reads many messages at a time, where nobody is in a hurry.
 
 What comes of a segment costs the less the more is read at once. So where the sides are read independently of
-each other (`SpiceSession.apart`) their bytes wait here until there are enough of them. The records are the
+each other (`SpiceSession.apart`) their bytes are kept until there are enough of them. The records are the
 same; they are known later, and in batches.
 """
 
@@ -22,25 +22,14 @@ ENOUGH = 1 << 16
 """Bytes of a side that are read together; there may be more where they come so."""
 
 
-class _Waiting:
-    """Bytes of one side that were not read yet, and when they came."""
-
-    __slots__ = ("data", "ends", "size", "times")
-
-    def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.ends: list[int] = []
-        self.times: list[int] = []
-        self.size = 0
-
-
 class Patient:
     """Hears what a session hears; messages in batches are put into `batches`, not among the records."""
 
     def __init__(self, session: SpiceSession, batches: list[Batch]) -> None:
         self.session = session
         session.batches = batches
-        self._waiting = {side: _Waiting() for side in SIDES}
+        self._waiting = dict.fromkeys(SIDES, 0)
+        """Bytes of each side that the session keeps and has not read."""
         self.apart = False
         """Whether bytes wait, and so how those of one side lie to those of the other does not matter."""
 
@@ -50,11 +39,7 @@ class Patient:
             records = self.session.feed(side, data, now)
             self.apart = self.session.apart
             return records
-        waiting = self._waiting[side]
-        waiting.data.append(data)
-        waiting.size += len(data)
-        waiting.ends.append(waiting.size)
-        waiting.times.append(now)
+        self.keep(side, data, Pieces([len(data)], [now]))
         return self.read_enough()
 
     def feed_many(self, side: Side, data: bytes, pieces: Pieces) -> list[Record]:
@@ -76,29 +61,20 @@ class Patient:
 
     def pending(self, side: Side) -> tuple[int, int | None]:
         """See `Session.pending`."""
-        offset, since_ns = self.session.pending(side)
-        waiting = self._waiting[side]
-        return offset, waiting.times[0] if since_ns is None and waiting.times else since_ns
+        return self.session.pending(side)
 
     def keep(self, side: Side, data: bytes, pieces: Pieces) -> None:
         """Bytes that wait in any case; only where the sides are apart."""
-        waiting = self._waiting[side]
-        base = waiting.size
-        waiting.data.append(data)
-        waiting.size += len(data)
-        waiting.ends += [base + end for end in pieces.ends] if base else pieces.ends
-        waiting.times += pieces.times
+        self.session.keep(side, data, pieces)
+        self._waiting[side] += len(data)
 
     def read_enough(self) -> list[Record]:
         """Read what waits, where it is enough."""
-        return self.read() if any(waiting.size >= ENOUGH for waiting in self._waiting.values()) else []
+        return self.read() if max(self._waiting.values()) >= ENOUGH else []
 
     def read(self) -> list[Record]:
         """Read what waits of both sides: the records of one are told no further than the other is read."""
-        records: list[Record] = []
-        for side, waiting in self._waiting.items():
-            if waiting.size:
-                self._waiting[side] = _Waiting()
-                data = waiting.data[0] if len(waiting.data) == 1 else b"".join(waiting.data)
-                records += self.session.feed_many(side, data, Pieces(waiting.ends, waiting.times))
-        return records
+        if not any(self._waiting.values()):
+            return []
+        self._waiting = dict.fromkeys(SIDES, 0)
+        return self.session.read(Side.CLIENT)

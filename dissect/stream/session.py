@@ -371,10 +371,19 @@ class Session(ABC):
             for begin, end, now in pieces:
                 out += self.feed(side, data[begin:end], now)
             return out
-        out = []
-        flow.append_many(data, pieces)
-        if flow.reading is None or len(flow.buffer) >= flow.want.size:
-            self._advance(side, out)
+        self.keep(side, data, pieces)
+        return self.read(side) if flow.reading is None or len(flow.buffer) >= flow.want.size else []
+
+    def keep(self, side: Side, data: bytes, pieces: Pieces) -> None:
+        """Hear what `feed_many` hears, and make nothing of it before `read`; not after the end of a side, nor
+        where it matters how the bytes were cut, or how those of one side lie to those of the other.
+        """
+        self._flows[side].append_many(data, pieces)
+
+    def read(self, side: Side) -> list[Record]:
+        """The records that are completed by what was kept: of `side`, and of the other one before it."""
+        out: list[Record] = []
+        self._advance(side, out)
         return out
 
     def gap(self, side: Side, size: int, now: int) -> list[Record]:
