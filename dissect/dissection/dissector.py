@@ -10,6 +10,7 @@ Bytes are held back until the sides are known (at most `HOLD` bytes); their time
 
 from __future__ import annotations
 
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Protocol
 
 from dissect.capture.conversations import (
@@ -349,12 +350,12 @@ class Dissector:
 
     def _mark_all(self, facts: SideFacts, event: Stretch) -> None:
         """Keep what the verdict needs of several segments."""
-        sent = facts.sent
-        room = MARKS - len(facts.marks)
+        sent, marks = facts.sent, facts.marks
+        room = MARKS - len(marks)
         if room > 0:
-            for end, time_ns in zip(event.pieces.ends[:room], event.pieces.times[:room], strict=True):
-                facts.sent = sent + end
-                self._mark(facts, time_ns)
+            since_ns = marks[-1][0] if marks else 0
+            rising = islice(accumulate(event.pieces.times[:room], max, initial=since_ns), 1, None)
+            marks += zip(rising, [sent + end for end in event.pieces.ends[:room]], strict=True)
         facts.sent = sent + len(event.data)
         self._mark(facts, event.time_ns)
 
