@@ -429,8 +429,8 @@ class Conversations:
             conversation.last_ns = now
         events: list[Event] = []
         other = half.other.stream
-        if other is not None and segment.flags & ACK:
-            events += [_event(conversation, half.other.side, item) for item in other.acked(segment.ack, now)]
+        if other is not None and segment.flags & ACK and (known := other.acked(segment.ack, now)):
+            events += [_event(conversation, half.other.side, item) for item in known]
         if half.stream.take(segment):
             if segment.payload:
                 events.append(Bytes(conversation, half.side, segment.payload, now))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from dissect.stream.batch import Batch
 from dissect.stream.records import Message, Record
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 
 HELD_BYTES = 16 << 20
 """Bytes of records that are held back at most while an earlier one may still come."""
@@ -25,9 +25,9 @@ def chronological(records: Iterable[Record]) -> list[Record]:
     A side's record is not placed before the one that precedes it in the stream, though reordered segments
     may have brought its bytes earlier.
     """
-    latest: dict[Side, int] = dict.fromkeys(Side, 0)
+    latest: dict[Side, int] = dict.fromkeys(SIDES, 0)
     placed: list[tuple[int, int, Record]] = []
-    for side in Side:
+    for side in SIDES:
         mine = [record for record in records if record.side is side]
         # Stable: a violation stays behind the message it is about.
         for index, record in enumerate(sorted(mine, key=lambda record: record.offset)):
@@ -48,8 +48,8 @@ class Order:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[Side, deque[Record | Batch]] = {side: deque() for side in Side}
-        self._latest: dict[Side, int] = dict.fromkeys(Side, 0)
+        self._queues: dict[Side, deque[Record | Batch]] = {side: deque() for side in SIDES}
+        self._latest: dict[Side, int] = dict.fromkeys(SIDES, 0)
         self._held = 0
 
     def __bool__(self) -> bool:
@@ -96,7 +96,7 @@ class Order:
 
     def rest(self) -> Iterator[Record | Batch]:
         """All that is left, once the conversation has ended."""
-        yield from self.ready(dict.fromkeys(Side, (NEVER, NEVER)))
+        yield from self.ready(dict.fromkeys(SIDES, (NEVER, NEVER)))
 
     def _next(self, side: Side, position: int, earliest_ns: int) -> tuple[int, bool]:
         """The time of the side's next record, or the earliest it can have, and whether it is in the queue."""

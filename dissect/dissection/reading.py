@@ -27,7 +27,7 @@ from dissect.dissection.wholes import Shared, Wholes
 from dissect.stream.batch import Batch
 from dissect.stream.dataclass import dataclass, field
 from dissect.stream.records import Record
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 
 
 @dataclass(slots=True)
@@ -191,7 +191,7 @@ def _in_turn(
         dissector.batches.clear()
     if order and dissector.named:
         yield from _told(
-            conversation, dissector, order.ready({side: dissector.pending(side) for side in Side})
+            conversation, dissector, order.ready({side: dissector.pending(side) for side in SIDES})
         )
 
 
@@ -250,7 +250,8 @@ def _read(
                 how = "close" if isinstance(event, Closed) else "reset"
                 result.endings.append(Ending(event.side, how, event.time_ns))
             case Ended():
-                yield from _told(conversation, dissector, order.rest())
+                if in_turn:
+                    yield from _told(conversation, dissector, order.rest())
                 del live[conversation]
                 if dissector.turned:
                     for ending in result.endings:

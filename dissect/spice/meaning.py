@@ -18,7 +18,7 @@ from dissect.spice.channels import audio, base, devices, display, main
 from dissect.spice.fields import Pointer, SpicePacket
 from dissect.stream.dataclass import dataclass, field
 from dissect.stream.layout import Malformed, Short, Values, set_bits
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 
 if TYPE_CHECKING:
     from dissect.spice.session import SpiceSession
@@ -57,10 +57,12 @@ class Memory:
     palettes: dict[int, int] = field(default_factory=dict)
     audio: dict[Side, int] = field(default_factory=dict)
     """How the sound of either side is coded."""
-    agent: dict[Side, carried.Inner] = field(default_factory=lambda: {side: carried.Inner() for side in Side})
+    agent: dict[Side, carried.Inner] = field(
+        default_factory=lambda: {side: carried.Inner() for side in SIDES}
+    )
     agent_capabilities: dict[Side, frozenset[int]] = field(default_factory=dict)
     device: dict[Side, carried.Inner] = field(
-        default_factory=lambda: {side: carried.Inner() for side in Side}
+        default_factory=lambda: {side: carried.Inner() for side in SIDES}
     )
     usbredir_capabilities: dict[Side, frozenset[int]] = field(default_factory=dict)
 

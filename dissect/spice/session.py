@@ -27,7 +27,7 @@ from dissect.stream.session import (
     one,
     reads,
 )
-from dissect.stream.side import Side
+from dissect.stream.side import SIDES, Side
 
 NEVER_QUICK = (base.SpiceMsgList, main.SpiceMsgMainInit)
 """Messages that `SpiceSession.observe` looks at, or whose size does not say what they hold."""
@@ -322,7 +322,7 @@ class SpiceSession(Session):
 
     def both_have(self, capability: int) -> bool:
         """Whether both sides announced a common capability."""
-        return all(capability in self.common.get(side, ()) for side in Side)
+        return all(capability in self.common.get(side, ()) for side in SIDES)
 
     def channel_fields(self) -> dict[str, Any]:
         """What a reply does not say of itself, though its capabilities are read by it."""

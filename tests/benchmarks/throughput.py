@@ -105,6 +105,14 @@ def once(command: list[str]) -> tuple[float, float, int]:
     return wall, processor, peak
 
 
+def compiled() -> None:
+    """Compile the kernels, where they are not: for one capture of 200 MB alone that would not be done."""
+    if find_spec("numba") is not None:
+        subprocess.run(
+            [sys.executable, "-c", "from dissect.capture import machine; machine.functions()"], check=True
+        )
+
+
 def measure(path: Path, runs: int, slowest: int) -> dict[str, Measured]:
     """All programs in turn; tshark only where it would not take for ever."""
     found: dict[str, Measured] = {}
@@ -196,6 +204,7 @@ def main() -> None:
         "--tshark-limit", type=int, default=2 << 30, metavar="BYTES", help="larger files without tshark"
     )
     options = parser.parse_args()
+    compiled()
     load = os.getloadavg()[0]
     print(f"{len(os.sched_getaffinity(0))} cores, load {load:.1f} at the start; {versions()}")
     with ExitStack() as stack:

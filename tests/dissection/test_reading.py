@@ -45,3 +45,16 @@ def test_what_is_told_from_runs_of_segments_is_what_each_segment_tells(path: Pat
             pass
     assert quick == slow
     assert held <= 0
+
+
+def test_one_field_is_what_it_is_among_all() -> None:
+    """A message tells one of its fields without decoding the others."""
+    asked = 0
+    for path in ("pcaps/gvncviewer--xtigervnc.pcapng", "pcaps/spicy--qemu-spice-devices.pcapng"):
+        with open_capture(path) as capture:
+            for one in dissect(read(capture)):
+                for record in one.records[:100]:
+                    values = record.values if isinstance(record, Message) else {}
+                    assert {name: record[name] for name in values} == values  # type: ignore[index]
+                    asked += len(values)
+    assert asked > 300

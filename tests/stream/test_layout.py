@@ -100,6 +100,8 @@ def test_it_reads_what_scapy_reads(packet: Mixed) -> None:
         assert not short.value.exact or short.value.needed == len(raw)
     shifted, end = layout.decode(b"???" + raw, 3)
     assert (shifted, end) == (values, len(raw) + 3)
+    first = {name: layout.leading_value(name, b"???" + raw, 3) for name in layout.leading}
+    assert first == {name: values[name] for name in ("kind", "padding", "little")}
 
 
 def test_the_layout_knows_its_sizes() -> None:
