@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, cast
 
 from dissect.app import terminal
+from dissect.app.looking import is_file
 from dissect.capture import (
     Capture,
     CaptureError,
@@ -584,7 +585,7 @@ def _bytes_of(names: Sequence[str]) -> int:
 
 
 def _is_file(name: str) -> bool:
-    return name != "-" and Path(name).is_file()
+    return name != "-" and is_file(name)
 
 
 class _Shower:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from dissect.app.captures import by_first_packet
+from dissect.app.looking import is_there
 from dissect.app.spool import Spools
 from dissect.app.terminal import Progress, Unusable, plural
 from dissect.app.whole import whole
@@ -57,7 +58,7 @@ class Chosen:
 def refuse_to_overwrite(target: str, names: Sequence[str]) -> None:
     """Raise `Unusable` where `target` is one of the files that are read."""
     for name in names:
-        if name != "-" and Path(target).exists() and Path(name).exists() and Path(target).samefile(name):
+        if name != "-" and is_there(target) and is_there(name) and Path(target).samefile(name):
             raise Unusable("is one of the files that are read: it would be lost", source=target)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dissect.app.looking import is_file
 from dissect.stream.side import Side
 
 
@@ -23,7 +24,7 @@ def labels(names: Sequence[str]) -> dict[str, str]:
 def programs(name: str) -> dict[Side, str]:
     """The programs at either end, with versions, where an index beside the capture knows this very file."""
     path = Path(name)
-    if name == "-" or not (path.parent / "index.toml").is_file():
+    if name == "-" or not is_file(path.parent / "index.toml"):
         return {}
     from dissect.lab.collection import load, sha256
 

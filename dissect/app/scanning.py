@@ -25,6 +25,7 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 from dissect.app.captures import say_compiling
+from dissect.app.looking import is_file, is_folder, is_there
 from dissect.app.terminal import Unusable
 from dissect.capture import CaptureError, open_capture
 from dissect.dissection.readers import compile_once, reader_for_verdicts
@@ -91,17 +92,17 @@ def sources(paths: Iterable[str]) -> list[Source]:
 
 
 def _local(path: str) -> Iterator[Source]:
-    if Path(path).is_dir():
+    if is_folder(path):
         names = [
             str(Path(folder) / file)
             for folder, _, files in os.walk(path)
             for file in files
             if NAMES.search(file)
         ]
-    elif Path(path).exists():
+    elif is_there(path):
         names = [path]
     else:
-        names = [name for name in glob.glob(path, recursive=True) if Path(name).is_file()]  # noqa: PTH207
+        names = [name for name in glob.glob(path, recursive=True) if is_file(name)]  # noqa: PTH207
     for name in names:
         try:
             status = Path(name).stat()

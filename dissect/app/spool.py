@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, Final, cast
 
+from dissect.app.looking import is_file, is_there
 from dissect.capture import Capture, CaptureError, open_capture
 
 MOST: Final = 16 << 30
@@ -99,4 +100,4 @@ class _Copied(io.RawIOBase):
 
 def _is_lasting(name: str) -> bool:
     """Whether a capture can be read twice; what is not there is said when it is its turn."""
-    return name != "-" and (Path(name).is_file() or not Path(name).exists())
+    return name != "-" and (is_file(name) or not is_there(name))

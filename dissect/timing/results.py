@@ -139,9 +139,9 @@ def _observation(row: Row, data: dict[str, Any]) -> Observation:
 def is_results(path: str | Path) -> bool:
     """Whether `path` looks like results: a run's folder, Parquet, or NDJSON with our schema in its head."""
     path = Path(path)
-    if path.is_dir():
-        return (path / FILE).is_file()
     try:
+        if path.is_dir():
+            return (path / FILE).is_file()
         with path.open("rb") as file:
             head = file.read(256)
     except OSError:

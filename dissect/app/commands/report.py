@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dissect.app import terminal
 from dissect.app.extract import refuse_to_overwrite
 from dissect.app.labels import labels, programs
+from dissect.app.looking import is_file
 from dissect.app.main import PASS
 from dissect.app.whole import whole
 from dissect.capture import CaptureError, open_capture, read
@@ -146,7 +147,7 @@ def _capture(
 
 
 def _results(report: Report, name: str, label: str) -> tuple[str, list[str]]:
-    if Path(name).is_file() and _is_check(name):
+    if is_file(name) and _is_check(name):
         return _checks(report, name)
     probes = read_probes(name)
     if probes:

@@ -9,11 +9,11 @@ import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dissect.app import terminal
 from dissect.app.captures import Captures, Wanted, add_capture_arguments, add_selection_arguments
+from dissect.app.looking import is_pipe
 from dissect.app.main import INTERRUPTED
 from dissect.app.terminal import Cell, Column, Table
 from dissect.app.verdicts import Lines, cells, columns, tell_comments
@@ -193,7 +193,7 @@ def _line(name: str, verdict: Verdict, names: Mapping[str, str], *, unfinished: 
 
 
 def _is_pipe(name: str) -> bool:
-    return name == "-" or Path(name).is_fifo()
+    return name == "-" or is_pipe(name)
 
 
 def _is_file(stream: TextIO) -> bool:
