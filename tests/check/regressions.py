@@ -155,7 +155,7 @@ def make(folder: Path) -> Suite:
         ("prefix-at-spice", VncClient(speaks=Speaks.AT_ONCE), spice),
         ("no-such-session", SpiceClient(channel=(3, 0), connection_id=0x1BADCAFE), spice),
     ):
-        run_pair(client, server, 10, recording=through(str(folder / f"{name}.pcapng")))
+        run_pair(client, server, 60, recording=through(str(folder / f"{name}.pcapng")))
     path = folder / "suite.toml"
     path.write_text(SUITE)
     return load(path)

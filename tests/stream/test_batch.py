@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dissect.stream.arrivals import Arrivals
 from dissect.stream.batch import Around, Batch, Kind, Rows, Run, Series
+from dissect.stream.layout import Buffer
 from dissect.stream.records import KnownParts, Message
 from dissect.stream.side import Side
 
@@ -27,10 +28,10 @@ class Letters(Kind):
     def text(self, raw: bytes) -> str:
         return raw.decode()
 
-    def rows(self, around: Around, data: bytes, run: Run, offset: int, times: Sequence[int]) -> Rows:
+    def rows(self, around: Around, data: Buffer, run: Run, offset: int, times: Sequence[int]) -> Rows:
         size = run.size
         numbers = [
-            (now, offset + end - size, data[end - size : end])
+            (now, offset + end - size, bytes(data[end - size : end]))
             for end, now in zip(run.ends, times, strict=True)
         ]
         template = around.line(0, 0, size, "{}").replace("0", "%d").replace("{}", "%b")
