@@ -98,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         sys.stderr.write("firstbyte: this is a fault in firstbyte, not in its input: please report it\n")
         return BROKEN
+    if argv is None:
+        gc.freeze()  # the process is about to end: what is left need not be looked through for circles
     return code
 
 
