@@ -264,7 +264,7 @@ def test_what_is_not_drawn_of_these_is_named(number: int, why: str) -> None:
 
 def test_what_could_not_be_read_is_not_drawn() -> None:
     canvas = Canvas()
-    message, wrong = canvas.session.feed(SERVER, data(FILL, base(0, 0, 1, 1)), 0)
+    message, wrong, _ = canvas.session.feed(SERVER, data(FILL, base(0, 0, 1, 1)) + data(102, b""), 0)
     assert wrong.kind == "violation"
     (problem,) = canvas.renderer.take(message)
     assert problem.why == "SPICE_MSG_DISPLAY_DRAW_FILL is not drawn: it could not be read"
