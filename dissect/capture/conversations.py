@@ -438,17 +438,14 @@ class Conversations:
             events += [_event(conversation, half.side, item) for item in half.stream.push(segment)]
         return events
 
-    # -- for `bulk`, which takes several packets at once, or passes over what needs no looking at
+    # -- for `bulk` and `runs`, which take several packets at once, or pass over what needs no looking at
 
-    def push_many(
-        self, first: Segment, data: bytes, pieces: Pieces, packets: int, acked: int | None = None
-    ) -> Stretch | None:
+    def push_many(self, first: Segment, data: bytes, pieces: Pieces, packets: int) -> Stretch | None:
         """Take segments of one sender in a row, of one ACK number and no flag but ACK and PSH.
 
         Between them may have been empty ones of the other side that acknowledge what was sent before them, at
-        its next byte. first: the first of them; packets: how many there were in all; acked: the latest that
-        the empty ones said, where it is known. None, and nothing has happened, where they are not exactly
-        next, or anything else is to be seen to before the last of them.
+        its next byte. first: the first of them; packets: how many there were in all. None, and nothing has
+        happened, where they are not exactly next, or anything else is to be seen to before the last of them.
         """
         half = self._halves.get(first.key)
         last_ns = max(pieces.times)
@@ -460,8 +457,6 @@ class Conversations:
         if not other.has_sent(first.ack) or not own.take_many(data):
             return None
         other.acked(first.ack, last_ns)
-        if acked is not None:
-            own.acked(acked, last_ns)
         conversation = connection.conversation
         conversation.packets += packets
         conversation.last_ns = max(conversation.last_ns, last_ns)
