@@ -10,6 +10,7 @@ import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -42,7 +43,6 @@ from dissect.dissection.reading import (
 from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict
 from dissect.stream.batch import Batch
-from dissect.stream.dataclass import dataclass
 from dissect.stream.records import Record
 from dissect.stream.text import duration
 

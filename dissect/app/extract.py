@@ -7,6 +7,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -25,7 +26,6 @@ from dissect.capture import (
     open_capture,
 )
 from dissect.capture.annotate import annotate
-from dissect.stream.dataclass import dataclass
 
 Keep: TypeAlias = Callable[[Frame], bool]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from dissect.capture.blocks import (
@@ -34,7 +35,6 @@ from dissect.capture.files import Capture
 from dissect.capture.packed import MAGIC_SIZE, kind_of
 from dissect.capture.pcap import FILE_HEADER, MAGICS
 from dissect.capture.source import Source
-from dissect.stream.dataclass import dataclass
 
 MAX_COMMENT: Final = 4000
 """Bytes of one comment; what goes beyond is cut off."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
-
-from dissect.stream.dataclass import dataclass
 
 MAX_BLOCK: Final = 16 << 20
 """No block may be larger (bytes), whatever its length field says."""

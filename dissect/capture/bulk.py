@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -47,7 +48,6 @@ from dissect.capture.media import IPV4, IPV6, LINK_HEADERS
 from dissect.capture.records import Frame, Run, windows
 from dissect.stream import Side
 from dissect.stream.arrivals import Pieces
-from dissect.stream.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt  # slow to import

@@ -10,6 +10,7 @@ an end is known only later, times may decrease from one event to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush, nsmallest
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple, TypeAlias
@@ -19,7 +20,6 @@ from dissect.capture.link import ACK, FIN, RST, SYN, Decoder, Segment, endpoint
 from dissect.capture.reassembly import WINDOW, Counters, Data, Direction, Gap, Item, Pool
 from dissect.stream import Side
 from dissect.stream.arrivals import Pieces
-from dissect.stream.dataclass import dataclass, field
 
 RESET_LINGER_NS: Final = 1_000_000_000
 """How long (capture time) after a RST what was under way from the other side still counts."""

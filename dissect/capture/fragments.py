@@ -9,10 +9,10 @@ time is given up, and the oldest is where more than `PACKETS` wait; so at most 6
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from typing import Final
 
 from dissect.capture.records import Frame
-from dissect.stream.dataclass import dataclass, field
 
 WAIT_NS: Final = 30_000_000_000
 PACKETS: Final = 1024

@@ -16,12 +16,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections import Counter
+from dataclasses import dataclass
 from typing import Final
 
 from dissect.capture.fragments import Fragments
 from dissect.capture.media import IPV4, IPV6, LINKTYPE_ETHERNET, LLC, MPLS, kind_of, llc, network, pppoe
 from dissect.capture.records import Frame
-from dissect.stream.dataclass import dataclass
 
 FIN: Final = 0x01
 SYN: Final = 0x02

@@ -12,9 +12,8 @@ import ipaddress
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
-
-from dissect.stream.dataclass import dataclass
 
 MAX_NAMES: Final = 1 << 16
 """Addresses of one file whose names are kept."""

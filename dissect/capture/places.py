@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from dissect.capture.conversations import (
@@ -26,7 +27,6 @@ from dissect.capture.files import Capture
 from dissect.capture.link import FIN, SYN, Decoder, Segment
 from dissect.capture.records import Frame
 from dissect.stream import Side
-from dissect.stream.dataclass import dataclass, field
 
 PENDING: Final = 1 << 15
 """Segments of one side that are remembered while their bytes are not delivered: more than are held back."""

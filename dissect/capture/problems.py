@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from dissect.stream.dataclass import dataclass
 
 DAMAGED: Final = "the file is damaged here and nothing after this place can be found"
 

@@ -28,10 +28,10 @@ Policies, all of them tested:
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from dissect.capture.link import FIN, SYN, Segment
-from dissect.stream.dataclass import dataclass
 
 GAP_NS: Final = 1_000_000_000
 HELD_BYTES: Final = 1 << 20

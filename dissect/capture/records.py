@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-
-from dissect.stream.dataclass import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
@@ -29,7 +30,6 @@ from dissect.capture.link import ACK, PSH, Segment
 from dissect.capture.media import LINK_HEADERS
 from dissect.capture.records import Frame, Layout
 from dissect.stream.arrivals import Pieces
-from dissect.stream.dataclass import dataclass, field
 
 LEAST: Final = 2
 """Packets; fewer are not worth being taken together."""

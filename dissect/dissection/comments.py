@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from dissect.capture import Conversation, Frame, Segment, decode
 from dissect.capture.notes import Comment, Notes
 from dissect.dissection.reading import Dissected
 from dissect.stream import Side
-from dissect.stream.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ Bytes are held back until the sides are known (at most `HOLD` bytes); their time
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Protocol
 
@@ -32,7 +33,6 @@ from dissect.dissection.recognise import ENOUGH, TITLES, recognise, recognise_fo
 from dissect.dissection.spice_links import SpiceLink, link_of
 from dissect.stream.arrivals import Pieces
 from dissect.stream.batch import Batch
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.recognition import No, NotYet, Recognition, Yes
 from dissect.stream.records import Message, Record
 from dissect.stream.side import SIDES, Side

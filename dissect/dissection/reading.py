@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dissect.capture.conversations import (
@@ -25,7 +26,6 @@ from dissect.dissection.spice_links import SpiceLink
 from dissect.dissection.verdict import Verdict, judge
 from dissect.dissection.wholes import Shared, Wholes
 from dissect.stream.batch import Batch
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.records import Record
 from dissect.stream.side import SIDES, Side
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dissect.spice import constants
 from dissect.spice.constants import MAIN
-from dissect.stream.dataclass import dataclass, replace
 
 if TYPE_CHECKING:
     from dissect.dissection.verdict import Verdict

@@ -18,13 +18,13 @@ needs at least that long. Times are those at the point of capture.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
 from dissect.dissection.dissector import Dissector, SideFacts
 from dissect.dissection.recognise import TITLES
 from dissect.dissection.spice_links import SpiceLink, link_of
-from dissect.stream.dataclass import dataclass
 from dissect.stream.side import SIDES, Side
 from dissect.stream.text import duration
 

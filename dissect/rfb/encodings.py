@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from dissect.rfb import constants, messages
-from dissect.stream.dataclass import dataclass
 from dissect.stream.session import NotRead, Want, Wrong
 
 Walking = Generator[Want, None, int]

@@ -31,11 +31,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Generator, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from dissect.rfb import constants, encodings, messages
 from dissect.rfb.encodings import Format, Rectangle, Walk
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.layout import Malformed, Short
 from dissect.stream.session import NotRead, Want, Wrong
 from dissect.stream.side import Side

@@ -9,10 +9,10 @@ changed, only followed by another, so that one can ask what would come of a mess
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dissect.spice.fields import SpicePacket, flag_names
-from dissect.stream.dataclass import dataclass, replace
 from dissect.stream.fields import (
     FieldLenField,
     LEIntEnumField,

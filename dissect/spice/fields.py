@@ -12,9 +12,9 @@ pointers to one structure are not refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.fields import (
     ByteField,
     LEIntField,

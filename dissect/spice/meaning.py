@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dissect.spice import agent, carried, constants, lz4, smartcard
 from dissect.spice.channels import audio, base, devices, display, main
 from dissect.spice.fields import Pointer, SpicePacket
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.layout import Malformed, Short, Values, set_bits
 from dissect.stream.side import SIDES, Side
 

@@ -21,6 +21,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -28,7 +29,6 @@ from typing import Any
 from dissect.spice import seek
 from dissect.spice.fields import FLAGS, Followed, PointedField, Pointer, PointerField
 from dissect.stream.batch import Around, Kind, Rows, Run
-from dissect.stream.dataclass import dataclass
 from dissect.stream.fields import (
     ConditionalField,
     FieldListField,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-
-from dissect.stream.dataclass import dataclass
 
 KEPT = 1024
 """How many entries that are done with may stand in the lists before they are cut."""

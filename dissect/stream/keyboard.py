@@ -7,7 +7,8 @@ brackets, with the modifiers that are held: `[BackSpace]`, `[Control+a]`.
 
 from __future__ import annotations
 
-from dissect.stream.dataclass import dataclass
+from dataclasses import dataclass
+
 from dissect.stream.side import Side
 
 

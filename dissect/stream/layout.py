@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dissect.stream.dataclass import dataclass
 from dissect.stream.fields import (
     ConditionalField,
     EnumField,

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
-
-from dissect.stream.dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.side import Side
 
 if TYPE_CHECKING:

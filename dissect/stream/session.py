@@ -19,10 +19,10 @@ import copy
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from dissect.stream.arrivals import Arrivals, Pieces
-from dissect.stream.dataclass import dataclass, field
 from dissect.stream.layout import Malformed, ProtocolPacket, Short
 from dissect.stream.records import HEAD_BYTES, NOT_DECODED, Gap, Message, Part, Record, Violation
 from dissect.stream.side import Side
