@@ -207,23 +207,3 @@ def test_the_prose_of_help_fits_and_its_examples_stay(command: str, monkeypatch:
     assert [line for line in narrow.splitlines() if line.startswith(begin)] == examples
     assert all(len(line) <= 60 for line in narrow.splitlines() if line[:1].strip())
     assert narrow.partition("examples:")[2].split() == wide.partition("examples:")[2].split()
-
-
-@pytest.mark.parametrize("command", ["show", "replay", "probe", "matrix"])
-def test_the_prose_of_help_fits_and_its_examples_stay(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def text(columns: int) -> str:
-        monkeypatch.setenv("COLUMNS", str(columns))
-        (commands,) = (
-            action.choices
-            for action in app.build_parser({command})._actions
-            if isinstance(action.choices, dict)
-        )
-        return str(commands[command].format_help())
-
-    narrow, wide = text(60), text(200)
-    begin = f"  firstbyte {command} "
-    examples = [line for line in wide.splitlines() if line.startswith(begin)]
-    assert examples
-    assert [line for line in narrow.splitlines() if line.startswith(begin)] == examples
-    assert all(len(line) <= 60 for line in narrow.splitlines() if line[:1].strip())
-    assert narrow.partition("examples:")[2].split() == wide.partition("examples:")[2].split()
