@@ -22,7 +22,7 @@ from dissect.lab.models import SpiceServer, VncServer, serving
 from dissect.timing.results import FILE, read_rows
 from tests.timing.test_results import row
 
-PAIR = ["matrix", "--peers", "model-vnc-early,model-vnc-quiet,model-spice-4", "--deadline", "0.5", "-n", "2"]
+PAIR = ["matrix", "--peers", "model-vnc-early,model-vnc-quiet,model-spice-4", "--deadline", "1", "-n", "2"]
 
 
 def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,9 +44,9 @@ def test_rows_on_stdout_and_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFi
     assert "wrong-protocol" in text
     assert "error reply" in text
     assert "error reply 2/2 [34-100 %]" in text
-    assert "nothing 2/2 [34-100 %] ≥ 50" in text
+    assert "nothing 2/2 [34-100 %] ≥ 1" in text
     assert "medians [95 % band], shares [95 %, Wilson], user clock" in text
-    assert "deadline 500 ms, seed 0, warm servers; load average" in text
+    assert "deadline 1 s, seed 0, warm servers; load average" in text
 
 
 def test_two_are_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_full_disk_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
     """A file that may not grow is to a program what a full disk is; no half row is left."""
-    words = [*PAIR[:2], "model-vnc-early,model-spice-4", "--clock", "user", "--deadline", "0.5", "-n", "11"]
+    words = [*PAIR[:2], "model-vnc-early,model-spice-4", "--clock", "user", "--deadline", "1", "-n", "11"]
     command = [sys.executable, "-c", CHILD, *words, "-o", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == INCONCLUSIVE
@@ -169,7 +169,7 @@ def test_a_full_disk_ends_the_run_with_what_it_has(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_rows_and_no_process(tmp_path: Path) -> None:
-    words = ["matrix", "--peers", "model-vnc-quiet,model-vnc-early,model-spice-4", "--deadline", "0.5"]
+    words = ["matrix", "--peers", "model-vnc-quiet,model-vnc-early,model-spice-4", "--deadline", "1"]
     command = [sys.executable, "-m", "dissect.app.main", *words, "-n", "50", "-o", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / FILE).exists():
@@ -231,7 +231,7 @@ def test_probes_are_drawn(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with serving(SpiceServer(key_per_link=False)) as served:
-        quick = ["--deadline", "0.3", "--lengths", "3,4,12", "--json"]
+        quick = ["--deadline", "0.8", "--lengths", "3,4,12", "--json"]
         assert main(["probe", f"127.0.0.1:{served.port}", *quick]) == PASS
     Path("probe.json").write_text(capsys.readouterr().out)
     assert main(["plot", "probe.json", "-o", "x.svg"]) == PASS

@@ -11,7 +11,7 @@ import pytest
 from dissect.app.main import DIFFERENT, PASS, UNUSABLE, main
 from dissect.lab.models import SpiceServer, VncServer, serving
 
-QUICK = ["--deadline", "0.3", "--lengths", "0,3,4,12,42", "--repeat", "2"]
+QUICK = ["--deadline", "0.8", "--lengths", "0,3,4,12,42", "--repeat", "2"]
 
 
 def test_the_object_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,7 +87,7 @@ def test_a_server_that_a_probe_kills_is_a_finding(tmp_path: Path, capsys: pytest
         '[weak]\nrole = "server"\nprotocol = "rfb"\nready = { listening = true }\n'
         'command = ["{python}", "-S", "{directory}/crashes.py", "{host}", "{port}"]\n'
     )
-    words = ["--deadline", "0.3", "--lengths", "3,4", "--protocols", "spice,ssh", "--repeat", "1"]
+    words = ["--deadline", "0.8", "--lengths", "3,4", "--protocols", "spice,ssh", "--repeat", "1"]
     assert main(["probe", "--peer", "weak", "--peers", str(table), "--parallel", "1", *words]) == DIFFERENT
     out = capsys.readouterr().out
     assert "crashed: the server was killed by signal 9 after" in out
