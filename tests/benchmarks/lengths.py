@@ -146,9 +146,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"
         if not options.json:
-            print(
-                f"load {os.getloadavg()[0]:.1f}; CPU seconds, least of {TURNS}; µs a packet beyond the start; peak MB"
-            )
+            load = f"load {os.getloadavg()[0]:.1f}"
+            print(f"{load}; CPU seconds, least of {TURNS}; µs a packet beyond the start; peak MB")
             heads = f"{'MB':>7} {'packets':>8} {'show':>7} {'µs':>6} {'MB':>5}"
             print(f"{'':10} {'x':>3} {heads} {'tshark':>7} {'µs':>6} {'ratio':>6} {'added':>6} place")
         for talk in talks(options):
